@@ -1,0 +1,149 @@
+#include "ws_block.h"
+
+#if WS_ATOMIC_REFS && defined(_MSC_VER)
+#  include <intrin.h>
+#endif
+
+/* ---- references: the only code that differs between the builds ---- */
+
+static void
+refs_init(ws_refs *refs)
+{
+#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+    atomic_init(refs, 1);
+#else
+    *refs = 1;
+#endif
+}
+
+static void
+refs_add(ws_refs *refs)
+{
+#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+    atomic_fetch_add_explicit(refs, 1, memory_order_relaxed);
+#elif WS_ATOMIC_REFS
+    _InterlockedIncrement64(refs);
+#else
+    ++*refs;
+#endif
+}
+
+/* Returns whether that was the last one.  Releases what this holder read, and
+ * acquires what the others did before the memory is used again. */
+static int
+refs_drop(ws_refs *refs)
+{
+#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+    return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+#elif WS_ATOMIC_REFS
+    return _InterlockedDecrement64(refs) == 0;
+#else
+    return --*refs == 0;
+#endif
+}
+
+static int
+refs_is_one(const ws_refs *refs)
+{
+#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+    return atomic_load_explicit(refs, memory_order_acquire) == 1;
+#elif WS_ATOMIC_REFS
+    return _InterlockedOr64((ws_refs *)refs, 0) == 1;
+#else
+    return *refs == 1;
+#endif
+}
+
+static struct ws_block *
+spare_swap(struct ws_spare *s, struct ws_block *b)
+{
+#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+    return atomic_exchange_explicit(&s->slot, b, memory_order_acq_rel);
+#elif WS_ATOMIC_REFS
+    return _InterlockedExchangePointer((void *volatile *)&s->slot, b);
+#else
+    struct ws_block *old = s->slot;
+    s->slot = b;
+    return old;
+#endif
+}
+
+/* ---- blocks ---- */
+
+struct ws_block *
+ws_block_new(const struct ws_mem *mem, size_t cap)
+{
+    WS_ASSERT(cap > 0);
+    if (cap > SIZE_MAX - sizeof(struct ws_block)) {
+        return NULL;
+    }
+    struct ws_block *b = ws_mem_alloc(mem, sizeof(*b) + cap);
+    if (b == NULL) {
+        return NULL;
+    }
+    refs_init(&b->refs);
+    b->mem = mem;
+    b->cap = cap;
+    b->used = 0;
+    return b;
+}
+
+struct ws_block *
+ws_block_resize(struct ws_block *b, size_t cap)
+{
+    WS_ASSERT(ws_block_is_unique(b));
+    if (cap > SIZE_MAX - sizeof(struct ws_block)) {
+        return NULL;
+    }
+    struct ws_block *moved = ws_mem_resize(b->mem, b, sizeof(*b) + cap);
+    if (moved != NULL) {
+        moved->cap = cap;
+    }
+    return moved;
+}
+
+void
+ws_block_incref(struct ws_block *b)
+{
+    refs_add(&b->refs);
+}
+
+void
+ws_block_decref(struct ws_block *b)
+{
+    if (b != NULL && refs_drop(&b->refs)) {
+        ws_mem_release(b->mem, b);
+    }
+}
+
+int
+ws_block_is_unique(const struct ws_block *b)
+{
+    return refs_is_one(&b->refs);
+}
+
+/* ---- the spare block ---- */
+
+struct ws_block *
+ws_spare_take(struct ws_spare *s, size_t cap)
+{
+    struct ws_block *b = spare_swap(s, NULL);
+    if (b != NULL && b->cap != cap) {
+        ws_block_decref(b);
+        return NULL;
+    }
+    return b;
+}
+
+void
+ws_spare_give(struct ws_spare *s, struct ws_block *b)
+{
+    /* Whoever lies in the slot has waited longest; the newest is warm. */
+    ws_block_decref(spare_swap(s, b));
+}
+
+void
+ws_spare_clear(struct ws_spare *s)
+{
+    ws_block_decref(spare_swap(s, NULL));
+}

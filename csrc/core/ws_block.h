@@ -1,0 +1,96 @@
+/* ws_block.h - reference-counted storage for received bytes.
+ *
+ * Purpose: what a frame shows stays as it is for as long as anybody holds the
+ * frame.  A block is held by the ring that fills it and by each frame, buffer
+ * or message whose bytes lie in it.
+ *
+ * Ownership: ws_block_new() returns the first reference; each ws_block_incref()
+ * needs one ws_block_decref(), which may run on any thread where
+ * WS_ATOMIC_REFS is 1 (free-threaded builds) and under one lock otherwise (the
+ * GIL).  Only a holder can make another reference, so a holder that sees
+ * ws_block_is_unique() stays the only one until it shares the block itself.
+ *
+ * The rule that protects kept frames: bytes of data[0..used) may be changed
+ * only while the reference of whoever fills the block is the only one.
+ */
+#ifndef WS_BLOCK_H
+#define WS_BLOCK_H
+
+#include "ws_base.h"
+#include "ws_mem.h"
+
+#ifndef WS_ATOMIC_REFS
+#  define WS_ATOMIC_REFS 0
+#endif
+
+#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+#  include <stdatomic.h>
+typedef atomic_size_t ws_refs;
+#elif WS_ATOMIC_REFS
+typedef volatile __int64 ws_refs;
+#else
+typedef size_t ws_refs;
+#endif
+
+/* The most that a block for ordinary reads holds, so that a kept frame pins
+ * little.  Only a frame that needs it gets a larger block. */
+#define WS_BLOCK_SIZE_MAX 65536
+
+struct ws_block {
+    ws_refs refs;
+    /* mem frees the block, whoever drops the last reference. */
+    const struct ws_mem *mem;
+    /* cap is the size of data. */
+    size_t cap;
+    /* used is how much of data others may hold; the filler goes on behind. It
+     * is meaningful while no ring has the block. */
+    size_t used;
+    uint8_t data[];
+};
+
+/* ws_block_new returns a block of |cap| bytes (at least 1) with one reference,
+ * or NULL: out of memory. */
+struct ws_block *ws_block_new(const struct ws_mem *mem, size_t cap);
+
+/* ws_block_resize returns |b| with room for |cap| bytes, its first
+ * min(b->cap, cap) bytes unchanged, or NULL with |b| as it was.  The caller's
+ * reference is the only one. */
+struct ws_block *ws_block_resize(struct ws_block *b, size_t cap);
+
+/* ws_block_incref adds a reference. */
+void ws_block_incref(struct ws_block *b);
+
+/* ws_block_decref drops a reference and frees the block with the last one.
+ * NULL does nothing. */
+void ws_block_decref(struct ws_block *b);
+
+/* ws_block_is_unique returns whether the caller's reference is the only one. */
+int ws_block_is_unique(const struct ws_block *b);
+
+/* ws_spare keeps one block that no connection fills at the moment, for the next
+ * one that reads: an idle connection then owns no read buffer, and a busy loop
+ * allocates none.  A block that frames still hold may be kept too: the next
+ * reader goes on behind what they hold.
+ *
+ * Ownership: the slot owns its reference.  Taking and giving are safe from
+ * several threads where WS_ATOMIC_REFS is 1. */
+struct ws_spare {
+#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+    _Atomic(struct ws_block *) slot;
+#else
+    struct ws_block *volatile slot;
+#endif
+};
+
+/* ws_spare_take moves the block out of |s| to the caller where it has exactly
+ * |cap| bytes; NULL otherwise (a block of another size is dropped). */
+struct ws_block *ws_spare_take(struct ws_spare *s, size_t cap);
+
+/* ws_spare_give moves the caller's reference of |b| into |s|; a block that lay
+ * there is dropped: the newer one is warm. */
+void ws_spare_give(struct ws_spare *s, struct ws_block *b);
+
+/* ws_spare_clear drops what |s| keeps. */
+void ws_spare_clear(struct ws_spare *s);
+
+#endif /* WS_BLOCK_H */

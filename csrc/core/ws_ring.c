@@ -1,0 +1,224 @@
+#include "ws_ring.h"
+
+#include "ws_err.h"
+
+/* Less room than this behind the readable bytes is not worth a read. */
+static size_t
+ring_min_room(const struct ws_ring *ring)
+{
+    return ring->block_size / 16;
+}
+
+static void
+ring_drop(struct ws_ring *ring)
+{
+    ws_block_decref(ring->block);
+    ring->block = NULL;
+    ring->r = ring->w = 0;
+}
+
+int
+ws_ring_check(const struct ws_ring *ring)
+{
+    if (ring->block_size < WS_RING_BLOCK_MIN ||
+        ring->block_size > WS_BLOCK_SIZE_MAX) {
+        return 0;
+    }
+    if (ring->block == NULL) {
+        return ring->r == 0 && ring->w == 0;
+    }
+    return ring->r <= ring->w && ring->w <= ring->block->cap &&
+           ring->block->cap >= ring->block_size;
+}
+
+void
+ws_ring_init(struct ws_ring *ring, const struct ws_mem *mem,
+             struct ws_spare *spare, size_t block_size)
+{
+    if (block_size < WS_RING_BLOCK_MIN) {
+        block_size = WS_RING_BLOCK_MIN;
+    }
+    if (block_size > WS_BLOCK_SIZE_MAX) {
+        block_size = WS_BLOCK_SIZE_MAX;
+    }
+    ring->block = NULL;
+    ring->r = ring->w = 0;
+    ring->block_size = block_size;
+    ring->proven = 0;
+    ring->mem = mem;
+    ring->spare = spare;
+    WS_ASSERT(ws_ring_check(ring));
+}
+
+void
+ws_ring_free(struct ws_ring *ring)
+{
+    ring_drop(ring);
+    WS_ASSERT(ws_ring_check(ring));
+}
+
+/* Gets an ordinary block, behind what the frames of others hold of it. */
+static int
+ring_open(struct ws_ring *ring)
+{
+    struct ws_block *b = ws_spare_take(ring->spare, ring->block_size);
+    if (b != NULL && ws_block_is_unique(b)) {
+        b->used = 0;
+    }
+    if (b != NULL && b->cap - b->used < ring_min_room(ring)) {
+        ws_block_decref(b);
+        b = NULL;
+    }
+    if (b == NULL) {
+        b = ws_block_new(ring->mem, ring->block_size);
+        if (b == NULL) {
+            return WS_ERR_NOMEM;
+        }
+    }
+    ring->block = b;
+    ring->r = ring->w = b->used;
+    return 0;
+}
+
+/* Moves the readable bytes to the front of storage for |target| bytes. */
+static int
+ring_make_room(struct ws_ring *ring, size_t target)
+{
+    struct ws_block *b = ring->block;
+    size_t avail = ws_ring_len(ring);
+
+    if (ws_block_is_unique(b)) {
+        if (ring->r > 0 && (avail == 0 || b->cap >= target)) {
+            memmove(b->data, b->data + ring->r, avail);
+            ring->r = 0;
+            ring->w = avail;
+        }
+        if (b->cap - ring->r >= target) {
+            return 0;
+        }
+        if (ring->r == 0) {
+            b = ws_block_resize(b, target);
+            if (b == NULL) {
+                return WS_ERR_NOMEM;
+            }
+            ring->block = b;
+            return 0;
+        }
+    }
+    /* Somebody else holds bytes of the block, or it is too small and its
+     * front is dead: go on in a new one. */
+    size_t cap = target > ring->block_size ? target : ring->block_size;
+    struct ws_block *fresh = ws_block_new(ring->mem, cap);
+    if (fresh == NULL) {
+        return WS_ERR_NOMEM;
+    }
+    memcpy(fresh->data, b->data + ring->r, avail);
+    ws_block_decref(b);
+    ring->block = fresh;
+    ring->r = 0;
+    ring->w = avail;
+    return 0;
+}
+
+/* How many bytes, from the first readable one on, the storage must have room
+ * for: enough for a read, and for a frame that waits for more at most twice
+ * what has arrived of it, since the peer only claims the rest. */
+static size_t
+ring_target(const struct ws_ring *ring, size_t need)
+{
+    size_t avail = ws_ring_len(ring);
+    size_t target = avail + ring_min_room(ring);
+
+    if (need > target) {
+        size_t trust = need <= ring->proven ? need : ring->block_size;
+        if (trust < 2 * avail) {
+            trust = 2 * avail;
+        }
+        if (trust > need) {
+            trust = need;
+        }
+        if (trust > target) {
+            target = trust;
+        }
+    }
+    return target;
+}
+
+int
+ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr, size_t *len)
+{
+    if (ring->block == NULL) {
+        int err = ring_open(ring);
+        if (err != 0) {
+            return err;
+        }
+    }
+    else if (ring->r == ring->w && ws_block_is_unique(ring->block)) {
+        ring->r = ring->w = 0;
+    }
+
+    size_t target = ring_target(ring, need);
+    if (ring->block->cap - ring->r < target) {
+        int err = ring_make_room(ring, target);
+        if (err != 0) {
+            return err;
+        }
+    }
+
+    size_t avail = ws_ring_len(ring);
+    size_t room = ring->block->cap - ring->w;
+    if (need > ring->block_size && need > avail) {
+        /* A large frame: up to its end and not further, so that its block
+         * ends with it and the next frame is not moved. */
+        if (room > need - avail) {
+            room = need - avail;
+        }
+    }
+    else if (room > ring->block_size) {
+        room = ring->block_size;
+    }
+    *ptr = ring->block->data + ring->w;
+    *len = room;
+    WS_ASSERT(room > 0);
+    WS_ASSERT(ws_ring_check(ring));
+    return 0;
+}
+
+void
+ws_ring_commit(struct ws_ring *ring, size_t n)
+{
+    WS_ASSERT(ring->block != NULL && n <= ring->block->cap - ring->w);
+    ring->w += n;
+    WS_ASSERT(ws_ring_check(ring));
+}
+
+void
+ws_ring_consume(struct ws_ring *ring, size_t n)
+{
+    WS_ASSERT(n <= ws_ring_len(ring));
+    ring->r += n;
+    if (n > ring->proven) {
+        ring->proven = n;
+    }
+    WS_ASSERT(ws_ring_check(ring));
+}
+
+void
+ws_ring_settle(struct ws_ring *ring)
+{
+    struct ws_block *b = ring->block;
+
+    if (b == NULL || ring->r != ring->w) {
+        return;
+    }
+    if (b->cap != ring->block_size) {
+        /* It grew for one frame; ordinary reads need less. */
+        ring_drop(ring);
+        return;
+    }
+    b->used = ring->w;
+    ring->block = NULL;
+    ring->r = ring->w = 0;
+    ws_spare_give(ring->spare, b);
+    WS_ASSERT(ws_ring_check(ring));
+}
