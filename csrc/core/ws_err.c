@@ -104,8 +104,6 @@ ws_err_http_status(int err)
     case WS_ERR_HTTP_TOO_LARGE:
     case WS_ERR_HTTP_TOO_MANY:
         return 431;
-    case WS_ERR_HTTP_VERSION:
-        return 505;
     default:
         return 400;
     }

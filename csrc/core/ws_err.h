@@ -61,8 +61,9 @@ const char *ws_err_text(int err);
 unsigned ws_err_close_code(int err);
 
 /* ws_err_http_status returns the status code that answers a request which
- * failed with |err|: 431 for an oversized head, 505 for another version, 400
- * otherwise. */
+ * failed with |err|: 431 for an oversized head, 400 otherwise (RFC 6455, 4.2.1
+ * wants "an appropriate HTTP error code (such as 400 Bad Request)" for whatever
+ * is no opening handshake, another HTTP version included). */
 unsigned ws_err_http_status(int err);
 
 #endif /* WS_ERR_H */

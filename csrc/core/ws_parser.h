@@ -2,8 +2,9 @@
  *
  * The parser looks at the bytes of a ring from the first unconsumed one on; it
  * copies nothing and owns nothing.  It checks what 5.2, 5.4 and 5.5 ask of a
- * frame's head, at the first byte that shows it: a frame that breaks a rule is
- * refused before its payload is awaited.
+ * frame's head, at the first byte that shows it (an extended length counts as
+ * one thing, read when its last byte is there): a frame that breaks a rule is
+ * refused before its mask or payload is awaited.
  *
  * FAILED is terminal: after an error every call returns it again.
  */

@@ -80,9 +80,51 @@ ring_open(struct ws_ring *ring)
     return 0;
 }
 
+/* How many bytes, from the first readable one on, the storage must have room
+ * for before the next read: as much as a read is worth, but no more than a
+ * frame that waits for its end, and at once what is believed of its length. */
+static size_t
+ring_target(const struct ws_ring *ring, size_t need)
+{
+    size_t avail = ws_ring_len(ring);
+    size_t target = avail + ring_min_room(ring);
+
+    if (need > avail) {
+        size_t enough = need > ring->block_size ? need : ring->block_size;
+        size_t believed = need > ring->proven && need > ring->block_size
+                              ? ring->block_size
+                              : need;
+        if (target > enough) {
+            target = enough;
+        }
+        if (target < believed) {
+            target = believed;
+        }
+    }
+    return target;
+}
+
+/* How large storage becomes where |target| bytes do not fit: twice what has
+ * arrived, so that growing costs each byte one copy, since the peer only
+ * claims the rest; and not past the end of the frame that waits. */
+static size_t
+ring_grown(const struct ws_ring *ring, size_t need, size_t target)
+{
+    size_t avail = ws_ring_len(ring);
+    size_t cap = 2 * avail;
+
+    if (need > avail && cap > need) {
+        cap = need;
+    }
+    if (cap < target) {
+        cap = target;
+    }
+    return cap > ring->block_size ? cap : ring->block_size;
+}
+
 /* Moves the readable bytes to the front of storage for |target| bytes. */
 static int
-ring_make_room(struct ws_ring *ring, size_t target)
+ring_make_room(struct ws_ring *ring, size_t need, size_t target)
 {
     struct ws_block *b = ring->block;
     size_t avail = ws_ring_len(ring);
@@ -97,7 +139,7 @@ ring_make_room(struct ws_ring *ring, size_t target)
             return 0;
         }
         if (ring->r == 0) {
-            b = ws_block_resize(b, target);
+            b = ws_block_resize(b, ring_grown(ring, need, target));
             if (b == NULL) {
                 return WS_ERR_NOMEM;
             }
@@ -107,8 +149,8 @@ ring_make_room(struct ws_ring *ring, size_t target)
     }
     /* Somebody else holds bytes of the block, or it is too small and its
      * front is dead: go on in a new one. */
-    size_t cap = target > ring->block_size ? target : ring->block_size;
-    struct ws_block *fresh = ws_block_new(ring->mem, cap);
+    struct ws_block *fresh =
+        ws_block_new(ring->mem, ring_grown(ring, need, target));
     if (fresh == NULL) {
         return WS_ERR_NOMEM;
     }
@@ -118,30 +160,6 @@ ring_make_room(struct ws_ring *ring, size_t target)
     ring->r = 0;
     ring->w = avail;
     return 0;
-}
-
-/* How many bytes, from the first readable one on, the storage must have room
- * for: enough for a read, and for a frame that waits for more at most twice
- * what has arrived of it, since the peer only claims the rest. */
-static size_t
-ring_target(const struct ws_ring *ring, size_t need)
-{
-    size_t avail = ws_ring_len(ring);
-    size_t target = avail + ring_min_room(ring);
-
-    if (need > target) {
-        size_t trust = need <= ring->proven ? need : ring->block_size;
-        if (trust < 2 * avail) {
-            trust = 2 * avail;
-        }
-        if (trust > need) {
-            trust = need;
-        }
-        if (trust > target) {
-            target = trust;
-        }
-    }
-    return target;
 }
 
 int
@@ -159,7 +177,7 @@ ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr, size_t *len)
 
     size_t target = ring_target(ring, need);
     if (ring->block->cap - ring->r < target) {
-        int err = ring_make_room(ring, target);
+        int err = ring_make_room(ring, need, target);
         if (err != 0) {
             return err;
         }

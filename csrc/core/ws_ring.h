@@ -51,7 +51,7 @@ void ws_ring_free(struct ws_ring *ring);
  * |need| is how many readable bytes, in all, the parser waits for (0: not
  * known yet).  One read takes at most a block, more only for a frame that
  * needs it, and a large frame is not read past its end.
- * Returns 0 or WS_ERR_NOMEM (the ring is unchanged). */
+ * Returns 0 or WS_ERR_NOMEM (the readable bytes are unchanged). */
 int ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr,
                     size_t *len);
 

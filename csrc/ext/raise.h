@@ -1,0 +1,32 @@
+/* raise.h - every exception that the C side raises itself, and every text. */
+#ifndef PYWS_RAISE_H
+#define PYWS_RAISE_H
+
+#include "compat.h"
+
+/* pyws_raise_err raises what a WS_ERR_* of our own doing stands for:
+ * MemoryError for WS_ERR_NOMEM, ValueError otherwise.  Returns NULL. */
+PyObject *pyws_raise_err(int err);
+
+/* pyws_raise_thread raises RuntimeError: |method| of |type_name| was called on
+ * another thread than |owner|. */
+PyObject *pyws_raise_thread(const char *type_name, const char *method,
+                            unsigned long owner);
+
+/* pyws_raise_payload raises TypeError: |o| cannot be a payload. */
+PyObject *pyws_raise_payload(PyObject *o);
+
+/* pyws_raise_not_close raises ValueError: |method| needs a CLOSE frame. */
+PyObject *pyws_raise_not_close(const char *method);
+
+/* pyws_raise_entropy raises OSError: no masking key can be had. */
+PyObject *pyws_raise_entropy(void);
+
+/* pyws_raise_lent raises RuntimeError: buffer_updated() was given more bytes
+ * than get_buffer() had room for. */
+PyObject *pyws_raise_lent(Py_ssize_t given, size_t lent);
+
+/* pyws_raise_args raises TypeError about the call of |method|, printf-like. */
+PyObject *pyws_raise_args(const char *method, const char *format, ...);
+
+#endif /* PYWS_RAISE_H */

@@ -1,0 +1,689 @@
+#include "reader.h"
+
+#include "object.h"
+#include "raise.h"
+#include "ws_err.h"
+
+/* After the connection's end was decided, this much more input is taken and
+ * thrown away, so that closing the socket does not turn into a reset that
+ * destroys our last words on their way. */
+#define READER_DISCARD_MAX (1024 * 1024)
+
+static void
+reader_discard(WSReaderObject *r)
+{
+    r->mode = PYWS_READ_DISCARD;
+    r->discard_left = READER_DISCARD_MAX;
+}
+
+static int
+reader_check(WSReaderObject *r, const char *method)
+{
+    if (WS_UNLIKELY(r->thread != PyThread_get_thread_ident())) {
+        pyws_raise_thread("WSProtocol", method, r->thread);
+        return -1;
+    }
+    return 0;
+}
+
+/* Turns the result of a call into 0 or -1. */
+static int
+reader_done(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* ---- frames ---- */
+
+/* An exception left a callback: the package decides what becomes of the
+ * connection.  What is no Exception (KeyboardInterrupt, SystemExit) goes on
+ * to the loop. */
+static int
+reader_callback_failed(WSReaderObject *r, WSFrameObject *frame)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        reader_discard(r);
+        return -1;
+    }
+    /* RFC 6455, 8.1: the peer is told that what it sent is not UTF-8. */
+    int invalid_text = frame->opcode == WS_OP_TEXT &&
+                       PYWS_LOAD_BYTE(&frame->text_failed) &&
+                       PyErr_ExceptionMatches(PyExc_UnicodeDecodeError);
+    PyObject *raised = pyws_take_raised();
+    PyObject *args[4] = {NULL, (PyObject *)r, raised,
+                         invalid_text ? Py_True : Py_False};
+    PyObject *result = PyObject_VectorcallMethod(
+        r->state->str_callback_failed, args + 1,
+        3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(raised);
+    return reader_done(result);
+}
+
+/* Whether nothing behind the frame just consumed will be delivered yet.  Frames
+ * that never reach the listener do not count; a broken one ends the
+ * connection, so it does not count either. */
+static int
+reader_is_last(const WSReaderObject *r, const struct ws_conn *conn)
+{
+    struct ws_parser probe = r->parser;
+    const uint8_t *at = ws_ring_peek(&r->ring);
+    size_t len = ws_ring_len(&r->ring);
+    struct ws_head head;
+
+    while (len > 0 && ws_parser_next(&probe, at, len, &head) > 0) {
+        if (ws_conn_delivers(conn, head.opcode)) {
+            return 0;
+        }
+        at += head.len + head.payload_len;
+        len -= head.len + head.payload_len;
+    }
+    return 1;
+}
+
+/* Gives |frame| to the listener.  Everything of ours is consistent before the
+ * call and looked at anew after it. */
+static int
+reader_deliver(WSReaderObject *r, WSTransportObject *t, WSFrameObject *frame)
+{
+    PyObject *listener = Py_NewRef(r->listener);
+    PyObject *args[4] = {NULL, listener, (PyObject *)t, (PyObject *)frame};
+    PyObject *result = PyObject_VectorcallMethod(
+        r->state->str_on_ws_frame, args + 1,
+        3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(listener);
+    if (WS_UNLIKELY(result == NULL)) {
+        return reader_callback_failed(r, frame);
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+/* A frame object that nobody else holds. */
+static WSFrameObject *
+reader_take_frame(WSReaderObject *r)
+{
+    WSFrameObject *frame = r->spare;
+    if (frame == NULL) {
+        return pyws_frame_new(r->state);
+    }
+    r->spare = NULL;
+    return frame;
+}
+
+/* Keeps |frame|, which was delivered, for the next one unless the listener
+ * keeps it. */
+static void
+reader_give_frame(WSReaderObject *r, WSFrameObject *frame)
+{
+    if (r->spare == NULL && pyws_is_unique((PyObject *)frame)) {
+        pyws_frame_reset(frame);
+        frame->text_failed = 0;
+        r->spare = frame;
+        return;
+    }
+    Py_DECREF(frame);
+}
+
+/* The peer broke a rule: nothing more is parsed or delivered, and the package
+ * says goodbye with the code that fits. */
+static int
+reader_fail(WSReaderObject *r, int err)
+{
+    reader_discard(r);
+    return reader_done(PyObject_CallMethod(
+        (PyObject *)r, "_protocol_failed", "Is", ws_err_close_code(err),
+        ws_err_text(err)));
+}
+
+static int
+reader_note_close(WSReaderObject *r, const struct ws_close *close)
+{
+    return reader_done(PyObject_CallMethod(
+        (PyObject *)r, "_close_received", "Iz#", close->code,
+        (const char *)close->reason, (Py_ssize_t)close->reason_len));
+}
+
+/* The peer's CLOSE, with |code|, was delivered: answers it where the listener did
+ * not, and leaves the rest to the package. */
+static int
+reader_finish_close(WSReaderObject *r, WSTransportObject *t, unsigned code)
+{
+    /* 5.5.1: "If an endpoint receives a Close frame and did not previously
+     * send a Close frame, the endpoint MUST send a Close frame in response.
+     * (When sending a Close frame in response, the endpoint typically echos the
+     * status code it received.)" */
+    struct ws_close answer = {code, NULL, 0};
+    if (pyws_transport_close(t, &answer) < 0) {
+        return -1;
+    }
+    return reader_done(PyObject_CallMethodNoArgs(
+        (PyObject *)r, r->state->str_close_complete));
+}
+
+/* One parsed frame: |head|, its payload still masked at the ring's front.  The
+ * caller holds |t|: a callback may end the connection. */
+static int
+reader_frame(WSReaderObject *r, WSTransportObject *t,
+             const struct ws_head *head)
+{
+    struct ws_conn *conn = &t->conn;
+    uint8_t *received = ws_ring_peek(&r->ring) + head->len;
+    uint8_t answered[PYWS_FRAME_INLINE];
+    uint8_t *payload = answered;
+    size_t len = head->payload_len;
+    WSFrameObject *frame = NULL;
+    struct ws_close close = {0, NULL, 0};
+    unsigned actions;
+
+    if (ws_conn_delivers(conn, head->opcode)) {
+        frame = reader_take_frame(r);
+        if (frame == NULL) {
+            return -1;
+        }
+        payload = frame->bytes;
+    }
+    /* A short payload leaves the ring as it is unmasked; a long one stays and
+     * is held. Control frames are always short. */
+    if (len > PYWS_FRAME_INLINE) {
+        payload = received;
+        frame->block = ws_ring_block(&r->ring);
+        ws_block_incref(frame->block);
+    }
+    if (head->masked) {
+        conn->mask(payload, received, len, head->key, 0);
+    }
+    else if (payload != received) {
+        memcpy(payload, received, len);
+    }
+    ws_ring_consume(&r->ring, head->len + len);
+
+    int err = ws_conn_receive(conn, head, payload, &actions, &close);
+    if (err != 0) {
+        Py_XDECREF(frame);
+        return reader_fail(r, err);
+    }
+    int rc = 0;
+    if (actions & WS_ACT_PONG) {
+        rc = pyws_transport_pong(t, payload, len);
+    }
+    if (frame == NULL) {
+        return rc;
+    }
+    frame->payload = payload;
+    frame->payload_len = len;
+    frame->tail_size = ws_ring_len(&r->ring);
+    frame->opcode = head->opcode;
+    frame->fin = head->fin;
+    frame->rsv = head->rsv;
+    if (actions & WS_ACT_CLOSE) {
+        /* What follows a CLOSE is never delivered. */
+        frame->last_in_buffer = 1;
+        reader_discard(r);
+        rc = reader_note_close(r, &close);
+    }
+    else {
+        frame->last_in_buffer = (uint8_t)reader_is_last(r, conn);
+    }
+    if (rc == 0) {
+        rc = reader_deliver(r, t, frame);
+    }
+    reader_give_frame(r, frame);
+    if (rc == 0 && (actions & WS_ACT_CLOSE)) {
+        rc = reader_finish_close(r, t, close.code);
+    }
+    return rc;
+}
+
+static int
+reader_frames(WSReaderObject *r)
+{
+    WSTransportObject *t = (WSTransportObject *)Py_NewRef(r->transport);
+    struct ws_head head;
+    int rc = 0;
+
+    while (rc == 0 && r->mode == PYWS_READ_FRAMES) {
+        int found = ws_parser_next(&r->parser, ws_ring_peek(&r->ring),
+                                   ws_ring_len(&r->ring), &head);
+        if (found == 0) {
+            break;
+        }
+        rc = found < 0 ? reader_fail(r, found) : reader_frame(r, t, &head);
+    }
+    Py_DECREF(t);
+    return rc;
+}
+
+/* ---- the opening handshake's head ---- */
+
+static PyObject *
+span_bytes(const uint8_t *head, struct ws_http_span span)
+{
+    return PyBytes_FromStringAndSize((const char *)head + span.off, span.len);
+}
+
+/* Names are ASCII; values may hold obs-text, which survives as surrogates. */
+static PyObject *
+span_text(const uint8_t *head, struct ws_http_span span)
+{
+    return PyUnicode_DecodeASCII((const char *)head + span.off, span.len,
+                                 "surrogateescape");
+}
+
+static PyObject *
+head_fields(const struct ws_http *h, const uint8_t *head)
+{
+    PyObject *list = PyList_New((Py_ssize_t)h->field_count);
+    if (list == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < h->field_count; i++) {
+        PyObject *pair = PyTuple_New(2);
+        if (pair == NULL) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
+        for (int part = 0; part < 2; part++) {
+            PyObject *text = span_text(head, part == 0 ? h->fields[i].name
+                                                       : h->fields[i].value);
+            if (text == NULL) {
+                Py_DECREF(list);
+                return NULL;
+            }
+            PyTuple_SET_ITEM(pair, part, text);
+        }
+    }
+    return list;
+}
+
+/* Hands a complete head of |head_len| bytes to the package, which answers it
+ * and goes on to frames or not. */
+static int
+reader_head_complete(WSReaderObject *r, int head_len)
+{
+    struct ws_http *h = r->http;
+    const uint8_t *head = ws_ring_peek(&r->ring);
+    PyObject *result = NULL;
+
+    PyObject *fields = head_fields(h, head);
+    PyObject *version = fields == NULL ? NULL : span_bytes(head, h->version);
+    PyObject *first = NULL, *second = NULL;
+    if (version != NULL) {
+        first = h->is_response ? PyLong_FromUnsignedLong(h->status)
+                               : span_bytes(head, h->method);
+        second = h->is_response
+                     ? PyBytes_FromStringAndSize((const char *)head, head_len)
+                     : span_bytes(head, h->target);
+    }
+    /* The head is done with before Python runs. */
+    ws_ring_consume(&r->ring, (size_t)head_len);
+    PyMem_RawFree(h);
+    r->http = NULL;
+    reader_discard(r);
+    if (first != NULL && second != NULL) {
+        PyObject *args[6] = {NULL, (PyObject *)r, first, second, version,
+                             fields};
+        result = PyObject_VectorcallMethod(
+            r->state->str_head_received, args + 1,
+            5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    Py_XDECREF(version);
+    Py_XDECREF(fields);
+    return reader_done(result);
+}
+
+static int
+reader_head(WSReaderObject *r)
+{
+    const uint8_t *head = ws_ring_peek(&r->ring);
+    size_t len = ws_ring_len(&r->ring);
+
+    int rc = ws_http_feed(r->http, head, len);
+    if (rc == 0) {
+        return 0;
+    }
+    if (rc > 0) {
+        return reader_head_complete(r, rc);
+    }
+    PyMem_RawFree(r->http);
+    r->http = NULL;
+    reader_discard(r);
+    return reader_done(PyObject_CallMethod(
+        (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(rc),
+        ws_err_text(rc), (const char *)head, (Py_ssize_t)len));
+}
+
+/* ---- the parse loop ---- */
+
+static int
+reader_drop(WSReaderObject *r)
+{
+    size_t len = ws_ring_len(&r->ring);
+
+    ws_ring_consume(&r->ring, len);
+    if (len < r->discard_left) {
+        r->discard_left -= len;
+        return 0;
+    }
+    if (r->discard_left == 0) {
+        return 0; /* it was told */
+    }
+    r->discard_left = 0;
+    return reader_done(PyObject_CallMethodNoArgs(
+        (PyObject *)r, r->state->str_discard_exhausted));
+}
+
+static int
+reader_run(WSReaderObject *r)
+{
+    int rc = 0;
+
+    if (r->running) {
+        return 0; /* the loop that is on the stack goes on with it */
+    }
+    r->running = 1;
+    if (r->mode == PYWS_READ_HEAD) {
+        rc = reader_head(r);
+    }
+    if (rc == 0 && r->mode == PYWS_READ_FRAMES) {
+        rc = reader_frames(r);
+    }
+    r->running = 0;
+    if (r->mode == PYWS_READ_DISCARD && ws_ring_len(&r->ring) > 0) {
+        if (rc == 0) {
+            rc = reader_drop(r);
+        }
+        else {
+            ws_ring_consume(&r->ring, ws_ring_len(&r->ring));
+        }
+    }
+    ws_ring_settle(&r->ring);
+    return rc;
+}
+
+/* ---- the asyncio face ---- */
+
+static PyObject *
+WSReader_get_buffer(PyObject *self, PyObject *sizehint)
+{
+    (void)sizehint; /* loops pass -1 or a constant */
+    if (reader_check((WSReaderObject *)self, "get_buffer") < 0) {
+        return NULL;
+    }
+    return PyMemoryView_FromObject(self);
+}
+
+/* Lends room in the ring; the export holds the block, so that whoever keeps the
+ * view too long writes into memory that is still there. */
+static int
+WSReader_getbuffer(PyObject *self, Py_buffer *view, int flags)
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    uint8_t *room;
+    size_t need, len;
+
+    view->obj = NULL;
+    if (reader_check(r, "get_buffer") < 0) {
+        return -1;
+    }
+    /* A head needs no more than it has, and room for as much again. */
+    need = r->mode == PYWS_READ_FRAMES ? r->parser.need
+                                       : 2 * ws_ring_len(&r->ring);
+    if (ws_ring_reserve(&r->ring, need, &room, &len) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    struct ws_block *block = ws_ring_block(&r->ring);
+    if (PyBuffer_FillInfo(view, self, room, (Py_ssize_t)len, 0, flags) < 0) {
+        return -1;
+    }
+    ws_block_incref(block);
+    view->internal = block;
+    r->lent = len;
+    return 0;
+}
+
+static void
+WSReader_releasebuffer(PyObject *Py_UNUSED(self), Py_buffer *view)
+{
+    ws_block_decref(view->internal);
+}
+
+static PyObject *
+WSReader_buffer_updated(PyObject *self, PyObject *nbytes)
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+
+    if (reader_check(r, "buffer_updated") < 0) {
+        return NULL;
+    }
+    Py_ssize_t n = PyLong_AsSsize_t(nbytes);
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (n < 0 || (size_t)n > r->lent) {
+        return pyws_raise_lent(n, r->lent);
+    }
+    r->lent = 0;
+    if (n > 0) {
+        ws_ring_commit(&r->ring, (size_t)n);
+        if (reader_run(r) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- for the package ---- */
+
+static PyObject *
+WSReader_start_frames(PyObject *self, PyObject *args)
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    PyObject *transport, *listener;
+    Py_ssize_t max_frame_size;
+    int extended;
+
+    if (!PyArg_ParseTuple(args, "O!Onp:_start_frames",
+                          r->state->WSTransport_type, &transport, &listener,
+                          &max_frame_size, &extended)) {
+        return NULL;
+    }
+    if (max_frame_size < 0) {
+        PyErr_SetString(PyExc_ValueError, "max_frame_size cannot be negative");
+        return NULL;
+    }
+    Py_XSETREF(r->transport, (WSTransportObject *)Py_NewRef(transport));
+    Py_XSETREF(r->listener, Py_NewRef(listener));
+    ws_parser_init(&r->parser, !r->transport->conn.is_client,
+                   (size_t)max_frame_size);
+    /* 5.2: RSV bits have a meaning where an extension was negotiated. */
+    r->parser.rsv_allowed = extended ? WS_BITS_RSV : 0;
+    r->transport->conn.rsv_allowed = r->parser.rsv_allowed;
+    r->mode = PYWS_READ_FRAMES;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+WSReader_stop_frames(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    if (r->mode != PYWS_READ_DISCARD) {
+        reader_discard(r);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+WSReader_take_rest(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    size_t len = ws_ring_len(&r->ring);
+    PyObject *rest = PyBytes_FromStringAndSize(
+        (const char *)ws_ring_peek(&r->ring), (Py_ssize_t)len);
+    if (rest != NULL) {
+        ws_ring_consume(&r->ring, len);
+    }
+    return rest;
+}
+
+static PyObject *
+WSReader_free(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    reader_discard(r);
+    r->lent = 0;
+    ws_ring_free(&r->ring);
+    PyMem_RawFree(r->http);
+    r->http = NULL;
+    Py_CLEAR(r->spare);
+    Py_CLEAR(r->listener);
+    Py_CLEAR(r->transport);
+    Py_RETURN_NONE;
+}
+
+/* ---- life ---- */
+
+static int
+WSReader_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"is_client", "buffer_size", NULL};
+    WSReaderObject *r = (WSReaderObject *)self;
+    int is_client;
+    Py_ssize_t buffer_size;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "pn:WSReader", names,
+                                     &is_client, &buffer_size)) {
+        return -1;
+    }
+    if (buffer_size <= 0) {
+        PyErr_SetString(PyExc_ValueError,
+                        "read_buffer_init_size must be positive");
+        return -1;
+    }
+    if (r->http != NULL || r->mode != PYWS_READ_DISCARD) {
+        PyErr_SetString(PyExc_TypeError, "a WSReader is initialized once");
+        return -1;
+    }
+    r->http = PyMem_RawMalloc(sizeof(*r->http));
+    if (r->http == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    ws_http_init(r->http, is_client);
+    ws_ring_init(&r->ring, &pyws_mem, &r->state->spare, (size_t)buffer_size);
+    r->mode = PYWS_READ_HEAD;
+    return 0;
+}
+
+static PyObject *
+WSReader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    pyws_state *state = pyws_state_of(type);
+    if (state == NULL) {
+        return NULL;
+    }
+    WSReaderObject *r = (WSReaderObject *)type->tp_alloc(type, 0);
+    if (r == NULL) {
+        return NULL;
+    }
+    r->state = state;
+    r->thread = PyThread_get_thread_ident();
+    r->mode = PYWS_READ_DISCARD;
+    ws_ring_init(&r->ring, &pyws_mem, &state->spare, WS_BLOCK_SIZE_MAX);
+    return (PyObject *)r;
+}
+
+static int
+WSReader_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(r->transport);
+    Py_VISIT(r->listener);
+    return 0;
+}
+
+static int
+WSReader_clear(PyObject *self)
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    reader_discard(r);
+    Py_CLEAR(r->transport);
+    Py_CLEAR(r->listener);
+    return 0;
+}
+
+static void
+WSReader_dealloc(PyObject *self)
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    PyObject_GC_UnTrack(self);
+    (void)WSReader_clear(self);
+    Py_CLEAR(r->spare);
+    ws_ring_free(&r->ring);
+    PyMem_RawFree(r->http);
+    pyws_dealloc_tail(self);
+}
+
+/* ---- type ---- */
+
+PyDoc_STRVAR(WSReader_doc,
+"The receiving side of one connection: get_buffer() and buffer_updated() of\n"
+"asyncio.BufferedProtocol. The package's protocol derives from it and\n"
+"supplies what happens once per connection.");
+
+static PyMethodDef WSReader_methods[] = {
+    {"get_buffer", WSReader_get_buffer, METH_O,
+     "get_buffer($self, sizehint, /)\n--\n\n"
+     "Return a writable memoryview for the next read."},
+    {"buffer_updated", WSReader_buffer_updated, METH_O,
+     "buffer_updated($self, nbytes, /)\n--\n\n"
+     "Take nbytes that were written to the last get_buffer()'s view."},
+    {"_start_frames", WSReader_start_frames, METH_VARARGS,
+     "_start_frames($self, transport, listener, max_frame_size, extended, /)\n"
+     "--\n\n"
+     "The handshake is done: what follows are frames; extended allows RSV bits."},
+    {"_stop_frames", WSReader_stop_frames, METH_NOARGS,
+     "_stop_frames($self, /)\n--\n\n"
+     "Deliver nothing more; discard what comes."},
+    {"_take_rest", WSReader_take_rest, METH_NOARGS,
+     "_take_rest($self, /)\n--\n\n"
+     "Take out and return the bytes that are not parsed yet."},
+    {"_free", WSReader_free, METH_NOARGS,
+     "_free($self, /)\n--\n\n"
+     "The connection is lost: give everything back."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot WSReader_slots[] = {
+    {Py_tp_doc, (void *)WSReader_doc},
+    {Py_tp_new, WSReader_new},
+    {Py_tp_init, WSReader_init},
+    {Py_tp_dealloc, WSReader_dealloc},
+    {Py_tp_traverse, WSReader_traverse},
+    {Py_tp_clear, WSReader_clear},
+    {Py_tp_methods, WSReader_methods},
+    {Py_bf_getbuffer, WSReader_getbuffer},
+    {Py_bf_releasebuffer, WSReader_releasebuffer},
+    {0, NULL},
+};
+
+static PyType_Spec WSReader_spec = {
+    .name = "picows_c._core.WSReader",
+    .basicsize = sizeof(WSReaderObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = WSReader_slots,
+};
+
+int
+pyws_reader_add_type(PyObject *module, pyws_state *state)
+{
+    return pyws_add_type(module, &WSReader_spec, &state->WSReader_type);
+}

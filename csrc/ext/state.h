@@ -1,0 +1,62 @@
+/* state.h - the module's state: everything that would be a global elsewhere.
+ * Each object of the module caches the pointer, so that no slot looks it up.
+ *
+ * Ownership: the module owns all references here; an object keeps its type, its
+ * type keeps the module, so the state outlives every object.
+ */
+#ifndef PYWS_STATE_H
+#define PYWS_STATE_H
+
+#include "compat.h"
+#include "ws_mask.h"
+
+typedef struct pyws_state {
+    /* Fill for the next reader; see ws_block.h. */
+    struct ws_spare spare;
+    /* The mask kernel of new connections. */
+    const struct ws_mask_kernel *mask;
+    /* Changes in a forked child, so that no mask key is used twice. */
+    unsigned fork_generation;
+
+    // From frame.c
+    PyTypeObject *WSFrame_type;
+    // From transport.c
+    PyTypeObject *WSTransport_type;
+    // From reader.c
+    PyTypeObject *WSReader_type;
+
+    // From picows_c.enums
+    PyObject *WSCloseCode;
+    /* Members of WSMsgType by opcode; NULL where the opcode is reserved. */
+    PyObject *msg_types[16];
+
+    // Names of the methods that are called on the listener
+    PyObject *str_on_ws_frame;
+    // ... on the loop's transport
+    PyObject *str_write;
+    PyObject *str_is_closing;
+    PyObject *str_get_write_buffer_size;
+    // ... on the protocol
+    PyObject *str_head_received;
+    PyObject *str_callback_failed;
+    PyObject *str_close_complete;
+    PyObject *str_discard_exhausted;
+} pyws_state;
+
+/* The module's definition; module.c. */
+extern PyModuleDef pyws_module;
+
+/* pyws_state_of returns the state behind |type|, one of ours or a subclass of
+ * it; NULL with TypeError set otherwise. */
+static inline pyws_state *
+pyws_state_of(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &pyws_module);
+    return module == NULL ? NULL : (pyws_state *)PyModule_GetState(module);
+}
+
+/* pyws_mem is CPython's raw allocator: traced by tracemalloc, safe without the
+ * GIL, so that a frame may be freed on any thread. */
+extern const struct ws_mem pyws_mem;
+
+#endif /* PYWS_STATE_H */

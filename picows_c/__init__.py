@@ -1,0 +1,51 @@
+"""WebSocket client and server for asyncio, with the data path in C (RFC 6455)."""
+
+import os as _os
+
+from . import _core
+from ._core import WSFrame
+from .client import ws_connect
+from .enums import WSCloseCode, WSMsgType
+from .errors import (
+    WSError,
+    WSHandshakeError,
+    WSInvalidHeaderError,
+    WSInvalidMessageError,
+    WSInvalidStatusError,
+    WSInvalidUpgradeError,
+    WSInvalidURL,
+    WSProtocolError,
+)
+from .handshake import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
+from .listener import WSListener
+from .server import ws_create_server
+from .transport import WSTransport
+from .url import WSParsedURL
+from .version import __version__
+
+__all__ = [
+    "WSCloseCode",
+    "WSError",
+    "WSFrame",
+    "WSHandshakeError",
+    "WSInvalidHeaderError",
+    "WSInvalidMessageError",
+    "WSInvalidStatusError",
+    "WSInvalidURL",
+    "WSInvalidUpgradeError",
+    "WSListener",
+    "WSMsgType",
+    "WSParsedURL",
+    "WSProtocolError",
+    "WSTransport",
+    "WSUpgradeRequest",
+    "WSUpgradeResponse",
+    "WSUpgradeResponseWithListener",
+    "__version__",
+    "ws_connect",
+    "ws_create_server",
+]
+
+# A forked child must not hand out the masking keys that its parent does (RFC 6455, 10.3).
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_core._forked)

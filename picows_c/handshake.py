@@ -1,0 +1,378 @@
+"""The opening handshake (RFC 6455, 4) without I/O: requests, responses and their rules.
+
+What is parsed comes from the C core's head parser; here the headers get their meaning.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Optional, Union
+
+from multidict import CIMultiDict
+
+from .errors import WSInvalidHeaderError, WSInvalidStatusError, WSInvalidUpgradeError
+
+if TYPE_CHECKING:
+    from .listener import WSListener
+    from .url import WSParsedURL
+
+WSHeadersLike = Union[Mapping[str, str], Iterable[tuple[str, str]]]
+
+# RFC 6455, 1.3
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+# RFC 9110, 5.6.2: token. And 5.5: what a field value may not hold.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_TARGET = re.compile(rb"[^\x21-\x7e]")
+
+
+class WSUpgradeRequest:
+    """An HTTP request, as the peer sent it or as it is sent.
+
+    method, path (with its query) and version are bytes; headers is case-insensitive and keeps
+    repeated names.
+    """
+
+    __slots__ = ("headers", "method", "path", "version")
+
+    method: bytes
+    path: bytes
+    version: bytes
+    headers: CIMultiDict[str]
+
+    def __init__(
+        self,
+        method: bytes = b"GET",
+        path: bytes = b"/",
+        version: bytes = b"HTTP/1.1",
+        headers: Optional[CIMultiDict[str]] = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.version = version
+        self.headers = CIMultiDict() if headers is None else headers
+
+    def to_bytes(self) -> bytes:
+        """Return the request as it goes over the wire. Raises ValueError for what would break it."""
+        if _NOT_IN_TARGET.search(self.path) or not self.path:
+            raise ValueError(f"a request target is printable ASCII without spaces: {self.path!r}")
+        first = b" ".join((self.method, self.path, self.version))
+        return b"%b\r\n%b\r\n" % (first, _fields_bytes(self.headers))
+
+
+class WSUpgradeResponse:
+    """An HTTP response to an upgrade request: 101 Switching Protocols, or anything else.
+
+    status is an HTTPStatus, a plain int where HTTPStatus has no such member. The object can be
+    sent any number of times; sending does not change it.
+    """
+
+    __slots__ = ("body", "headers", "status", "version")
+
+    version: bytes
+    status: Union[HTTPStatus, int]
+    headers: CIMultiDict[str]
+    body: Optional[bytes]
+
+    def __init__(
+        self,
+        status: Union[HTTPStatus, int] = HTTPStatus.OK,
+        headers: Optional[CIMultiDict[str]] = None,
+        body: Optional[bytes] = None,
+        version: bytes = b"HTTP/1.1",
+    ) -> None:
+        self.version = version
+        self.status = _status(status)
+        self.headers = CIMultiDict() if headers is None else headers
+        self.body = body
+
+    @staticmethod
+    def create_ok_response(
+        body: Optional[bytes] = None, extra_headers: Optional[WSHeadersLike] = None
+    ) -> WSUpgradeResponse:
+        """Make a 200 OK; Content-Type is ``text/plain; charset=utf-8`` unless given."""
+        headers = make_headers(extra_headers)
+        headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+        return WSUpgradeResponse(HTTPStatus.OK, headers, body)
+
+    @staticmethod
+    def create_error_response(
+        status: Union[HTTPStatus, int],
+        body: Optional[bytes] = None,
+        extra_headers: Optional[WSHeadersLike] = None,
+    ) -> WSUpgradeResponse:
+        """Make a response with an error status. Raises ValueError unless 400 <= status <= 999."""
+        if not 400 <= status <= 999:
+            raise ValueError(f"invalid error response code {status}, can be only >=400")
+        return WSUpgradeResponse(status, make_headers(extra_headers), body)
+
+    @staticmethod
+    def create_redirect_response(
+        status: Union[HTTPStatus, int],
+        location: str,
+        extra_headers: Optional[WSHeadersLike] = None,
+    ) -> WSUpgradeResponse:
+        """Make a redirect to ``location``. Raises ValueError unless the status is 3xx."""
+        if not 300 <= status <= 399:
+            raise ValueError(f"invalid redirect response code {status}, can be only 3xx")
+        headers = make_headers(extra_headers)
+        headers["Location"] = _checked_value("Location", location)
+        return WSUpgradeResponse(status, headers)
+
+    @staticmethod
+    def create_101_response(extra_headers: Optional[WSHeadersLike] = None) -> WSUpgradeResponse:
+        """Make a 101 Switching Protocols (RFC 6455, 4.2.2)."""
+        headers = make_headers(extra_headers)
+        headers["Connection"] = "upgrade"
+        headers["Upgrade"] = "websocket"
+        return WSUpgradeResponse(HTTPStatus.SWITCHING_PROTOCOLS, headers)
+
+    def to_bytes(self) -> bytes:
+        """Return the response as it goes over the wire. Raises ValueError for what would break it."""
+        return self._to_bytes({}, True)
+
+    def _to_bytes(self, extra: Mapping[str, str], with_body: bool) -> bytes:
+        """Add or replace the headers of ``extra``; leave the body out for HEAD."""
+        headers = self.headers.copy()
+        # RFC 9110, 8.6: no Content-Length in 1xx and 204.
+        has_body = self.status >= 200 and self.status not in (204, 304)
+        if self.body and not has_body:
+            raise ValueError(f"a response with status {int(self.status)} has no body")
+        if self.body:
+            headers.setdefault("Content-Type", "text/plain")
+        if has_body:
+            headers["Content-Length"] = str(len(self.body or b""))
+        for name, value in extra.items():
+            headers[name] = value
+        phrase = self.status.phrase if isinstance(self.status, HTTPStatus) else ""
+        first = b"%b %d %b" % (self.version, int(self.status), phrase.encode())
+        body = (self.body or b"") if with_body else b""
+        return b"%b\r\n%b\r\n%b" % (first, _fields_bytes(headers), body)
+
+
+class WSUpgradeResponseWithListener:
+    """What a server's listener factory returns to choose the response too.
+
+    Raises ValueError for a 101 without a listener, and for a listener beside another status.
+    """
+
+    __slots__ = ("listener", "response")
+
+    def __init__(self, response: WSUpgradeResponse, listener: Optional[WSListener]) -> None:
+        if response.status == 101 and listener is None:
+            raise ValueError("listener cannot be None for 101 Switching Protocols response")
+        if response.status >= 400 and listener is not None:
+            raise ValueError("listener must be None for error response")
+        self.response = response
+        self.listener = listener
+
+
+class WSRequestRefused(Exception):
+    """A request that gets an HTTP error instead of an upgrade; never leaves the package."""
+
+    def __init__(self, status: int, text: str, extra: Optional[dict[str, str]] = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.extra = extra or {}
+
+
+# ---- headers ----
+
+
+def make_headers(source: Optional[WSHeadersLike]) -> CIMultiDict[str]:
+    """Copy headers from a mapping or pairs.
+
+    Raises TypeError unless names and values are str, ValueError for what would break the message.
+    """
+    headers: CIMultiDict[str] = CIMultiDict()
+    if source is not None:
+        pairs = source.items() if isinstance(source, Mapping) else source
+        for name, value in pairs:
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError("extra_headers key/value must be str types")
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"not a header name: {name!r}")
+            headers.add(name, _checked_value(name, value))
+    return headers
+
+
+def _checked_value(name: str, value: str) -> str:
+    if _NOT_IN_VALUE.search(value):
+        raise ValueError(f"control characters in the value of header {name}: {value!r}")
+    return value
+
+
+def _fields_bytes(headers: CIMultiDict[str]) -> bytes:
+    checked = make_headers(headers)
+    text = "".join(f"{name}: {value}\r\n" for name, value in checked.items())
+    return text.encode("utf-8", "surrogateescape")
+
+
+def tokens(headers: CIMultiDict[str], name: str) -> list[str]:
+    """Return the elements of a comma-separated header, repeated ones joined (RFC 9110, 5.3)."""
+    joined = ",".join(headers.getall(name, []))
+    return [element for element in (part.strip(" \t") for part in joined.split(",")) if element]
+
+
+def _has_token(headers: CIMultiDict[str], name: str, wanted: str) -> bool:
+    return any(element.lower() == wanted for element in tokens(headers, name))
+
+
+def _status(status: Union[HTTPStatus, int]) -> Union[HTTPStatus, int]:
+    try:
+        return HTTPStatus(status)
+    except ValueError:
+        return int(status)
+
+
+def uses_extension(response: WSUpgradeResponse) -> bool:
+    """Return whether the handshake agreed on an extension: RSV bits may have a meaning then."""
+    return bool(tokens(response.headers, "Sec-WebSocket-Extensions"))
+
+
+# ---- keys ----
+
+
+def make_key() -> str:
+    """Return a nonce for Sec-WebSocket-Key: 16 random bytes in base64 (RFC 6455, 4.1)."""
+    return base64.b64encode(os.urandom(16)).decode("ascii")
+
+
+def accept_for(key: str) -> str:
+    """Return the Sec-WebSocket-Accept that answers ``key`` (RFC 6455, 4.2.2)."""
+    digest = hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+# ---- the client's side ----
+
+
+def make_request(url: WSParsedURL, extra: CIMultiDict[str]) -> WSUpgradeRequest:
+    """Make the upgrade request for ``url`` (RFC 6455, 4.1).
+
+    A Host in ``extra`` replaces ours; all others are added.
+    """
+    headers: CIMultiDict[str] = CIMultiDict(
+        [
+            ("Host", url.host_header),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", make_key()),
+        ]
+    )
+    for name, value in extra.items():
+        if name.lower() == "host":
+            headers[name] = value
+        else:
+            headers.add(name, value)
+    return WSUpgradeRequest(path=url.resource_name.encode("ascii"), headers=headers)
+
+
+def check_response(
+    request: WSUpgradeRequest, response: WSUpgradeResponse, raw_header: bytes, raw_body: bytes
+) -> None:
+    """Check the server's answer by RFC 6455, 4.1. Raises a WSHandshakeError."""
+    headers = response.headers
+    raw = (raw_header, raw_body, response)
+
+    def refuse(name: str, problem: str) -> WSInvalidHeaderError:
+        return WSInvalidHeaderError(problem, name, headers.get(name), *raw)
+
+    if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        raise WSInvalidStatusError(
+            "expected upgrade response with status 101 Switching Protocols, but received "
+            f"{int(response.status)}",
+            *raw,
+        )
+    # RFC 9110, 6.4.1 and 8.6: a 1xx response has no content.
+    if "Transfer-Encoding" in headers:
+        raise refuse("Transfer-Encoding", "upgrade response with Transfer-Encoding")
+    if any(value.strip("0") or not value for value in headers.getall("Content-Length", [])):
+        raise refuse("Content-Length", "upgrade response with a body")
+    # "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a
+    # value that is not an ASCII case-insensitive match for the value "websocket""
+    if not _has_token(headers, "Upgrade", "websocket"):
+        value = headers.get("Upgrade")
+        raise WSInvalidUpgradeError("Upgrade header is not websocket", "Upgrade", value, *raw)
+    # "... doesn't contain a token that is an ASCII case-insensitive match for the value
+    # "Upgrade""
+    if not _has_token(headers, "Connection", "upgrade"):
+        value = headers.get("Connection")
+        raise WSInvalidUpgradeError("Connection header has no upgrade", "Connection", value, *raw)
+    name = "Sec-WebSocket-Accept"
+    if headers.getall(name, []) != [accept_for(request.headers["Sec-WebSocket-Key"])]:
+        raise refuse(name, "Sec-WebSocket-Accept does not answer our key")
+    # "indicates the use of an extension that was not present in the client's handshake"
+    name = "Sec-WebSocket-Extensions"
+    offered = {_extension_name(element) for element in tokens(request.headers, name)}
+    if any(_extension_name(element) not in offered for element in tokens(headers, name)):
+        raise refuse(name, "the server chose an extension that was not offered")
+    # "indicates the use of a subprotocol that was not present in the client's handshake"
+    name = "Sec-WebSocket-Protocol"
+    chosen = headers.getall(name, [])
+    if len(chosen) > 1 or any(c not in tokens(request.headers, name) for c in chosen):
+        raise refuse(name, "the server chose a subprotocol that was not offered")
+
+
+def _extension_name(element: str) -> str:
+    return element.split(";", 1)[0].strip(" \t")
+
+
+# ---- the server's side ----
+
+
+def check_request(request: WSUpgradeRequest) -> None:
+    """Check that a request is well-formed HTTP without content. Raises WSRequestRefused."""
+    headers = request.headers
+    if request.method not in (b"GET", b"HEAD"):
+        raise WSRequestRefused(400, "only GET is supported")
+    # RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1
+    # request message that lacks a Host header field and to any request message that contains more
+    # than one Host header field line".
+    if len(headers.getall("Host", [])) != 1:
+        raise WSRequestRefused(400, "exactly one Host header is needed")
+    if "Transfer-Encoding" in headers:
+        raise WSRequestRefused(400, "a request with content is not supported")
+    lengths = headers.getall("Content-Length", [])
+    if len(lengths) > 1 or any(value.strip("0") or not value for value in lengths):
+        raise WSRequestRefused(400, "a request with content is not supported")
+
+
+def check_upgrade(request: WSUpgradeRequest) -> str:
+    """Check an opening handshake by RFC 6455, 4.2.1; return its key. Raises WSRequestRefused."""
+    headers = request.headers
+    if request.method != b"GET":
+        raise WSRequestRefused(400, "an upgrade needs GET")
+    if not _has_token(headers, "Upgrade", "websocket"):
+        raise WSRequestRefused(400, "Upgrade header is not websocket")
+    if not _has_token(headers, "Connection", "upgrade"):
+        raise WSRequestRefused(400, "Connection header has no upgrade")
+    # 4.2.2: "If this version does not match a version understood by the server, the server MUST
+    # abort the WebSocket handshake ... and instead send an appropriate HTTP error code (such as
+    # 426 Upgrade Required) and a |Sec-WebSocket-Version| header field indicating the version(s) the
+    # server is capable of understanding."
+    if headers.getall("Sec-WebSocket-Version", []) != ["13"]:
+        raise WSRequestRefused(
+            426,
+            "only Sec-WebSocket-Version 13 is supported",
+            {
+                "Sec-WebSocket-Version": "13",
+                "Upgrade": "websocket",
+                "Connection": "close, Upgrade",
+            },
+        )
+    keys = headers.getall("Sec-WebSocket-Key", [])
+    try:
+        valid = len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16
+    except (binascii.Error, ValueError):
+        valid = False
+    if not valid:
+        raise WSRequestRefused(400, "Sec-WebSocket-Key is not 16 bytes in base64")
+    return keys[0]
