@@ -1,0 +1,185 @@
+"""What all tests share: both event loops, plain and TLS, and a word for what is missing.
+
+An ``async def`` test runs on each event loop of the platform; it fails when it leaves a task
+behind, or when the loop had to report an exception that nobody handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import inspect
+import os
+import shutil
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import trustme
+
+from picows_c import ws_connect, ws_create_server
+
+TEST_TIMEOUT = 60.0
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
+
+LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
+_missing: dict[str, list[str]] = {}
+
+
+# ---- what is missing ----
+
+
+@pytest.fixture
+def need(request: pytest.FixtureRequest) -> Any:
+    """Skip for want of a program or package, and remember it; REQUIRE_ALL=1 lets none pass."""
+
+    def check(what: str, found: object) -> Any:
+        if found:
+            return found
+        _missing.setdefault(what, []).append(request.node.nodeid)
+        if REQUIRE_ALL:
+            pytest.fail(f"REQUIRE_ALL=1, but {what} is missing")
+        pytest.skip(f"needs {what}")
+
+    check.program = lambda name: check(name, shutil.which(name))  # type: ignore[attr-defined]
+    return check
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not _missing:
+        return
+    terminalreporter.section("skipped for want of a program")
+    width = max(map(len, _missing))
+    for what, tests in sorted(_missing.items()):
+        terminalreporter.line(f"{what:<{width}}  {len(tests)} tests")
+
+
+# ---- event loops ----
+
+
+def new_loop(kind: str) -> asyncio.AbstractEventLoop:
+    if kind == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
+def run_on(kind: str, main: Any, timeout: float = TEST_TIMEOUT) -> Any:
+    """Run a coroutine on a new loop; nothing may be left, and nothing unhandled."""
+    loop = new_loop(kind)
+    problems: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _loop, context: problems.append(context))
+    try:
+        result = loop.run_until_complete(asyncio.wait_for(main, timeout))
+        gc.collect()
+        loop.run_until_complete(asyncio.sleep(0))
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+    assert not left, f"tasks left behind: {left}"
+    assert not problems, f"unhandled in the loop: {problems}"
+    return result
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if inspect.iscoroutinefunction(metafunc.function) or "loop_kind" in metafunc.fixturenames:
+        if "loop_kind" not in metafunc.fixturenames:
+            metafunc.fixturenames.append("loop_kind")
+        metafunc.parametrize("loop_kind", LOOPS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    kind = pyfuncitem.callspec.params["loop_kind"]
+    if kind == "uvloop":
+        pytest.importorskip("uvloop")
+    run_on(kind, pyfuncitem.obj(**arguments))
+    return True
+
+
+# ---- TLS ----
+
+
+class Certificates:
+    """A certificate authority for 127.0.0.1, ::1 and localhost, and contexts that use it."""
+
+    def __init__(self) -> None:
+        self.authority = trustme.CA()
+        self._cert = self.authority.issue_cert("127.0.0.1", "::1", "localhost")
+
+    def server(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._cert.configure_cert(context)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.authority.configure_trust(context)
+        return context
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Certificates:
+    return Certificates()
+
+
+# ---- a server and its clients ----
+
+
+class Net:
+    """Serves and connects on 127.0.0.1, plain or over TLS."""
+
+    def __init__(self, scheme: str, certificates: Certificates) -> None:
+        self.scheme = scheme
+        self.certificates = certificates
+        self.port = 0
+
+    @contextlib.asynccontextmanager
+    async def serve(self, factory: Any, host: str = "127.0.0.1", **options: Any) -> AsyncIterator[Any]:
+        """Run a picows_c server; afterwards wait until its connections are gone."""
+        if self.scheme == "wss":
+            options.setdefault("ssl", self.certificates.server())
+        server = await ws_create_server(factory, host, 0, **options)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield server
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        return f"{self.scheme}://{host}:{self.port}{path}"
+
+    async def connect(self, factory: Any, path: str = "/", host: str = "127.0.0.1", **options: Any) -> Any:
+        if self.scheme == "wss":
+            options.setdefault("ssl_context", self.certificates.client())
+        return await ws_connect(factory, self.url(path, host), **options)
+
+    async def open(self, host: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a raw byte stream to the server."""
+        context = self.certificates.client() if self.scheme == "wss" else None
+        return await asyncio.open_connection(host, self.port, ssl=context)
+
+
+@pytest.fixture(params=["ws", "wss"])
+def net(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[Net]:
+    yield Net(request.param, certificates)
+
+
+@pytest.fixture
+def plain(certificates: Certificates) -> Net:
+    """A Net without TLS, for what does not depend on it."""
+    return Net("ws", certificates)
