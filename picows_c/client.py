@@ -131,9 +131,7 @@ class ClientProtocol(WSProtocol):
     def _make_listener(self, response: WSUpgradeResponse) -> WSListener:
         factory: Any = self._factory
         self._factory = None
-        listener = (
-            factory(self._request, response) if _takes_two(factory) else factory()
-        )
+        listener = factory(self._request, response) if _takes_two(factory) else factory()
         if not isinstance(listener, WSListener):
             raise TypeError(
                 f"ws_listener_factory returned {type(listener).__name__}, not a WSListener"

@@ -15,7 +15,7 @@ class WSError(Exception):
 class WSHandshakeError(WSError):
     """The opening handshake (RFC 6455, 4) failed.
 
-    raw_header: the bytes of the peer's HTTP head, without its final empty line, as far as they came.
+    raw_header: the bytes of the peer's HTTP head as far as they came, without its final empty line.
     raw_body: what had arrived behind the head; nothing more is awaited.
     response: the parsed response, None where it could not be parsed.
     """

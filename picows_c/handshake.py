@@ -59,7 +59,7 @@ class WSUpgradeRequest:
         self.headers = CIMultiDict() if headers is None else headers
 
     def to_bytes(self) -> bytes:
-        """Return the request as it goes over the wire. Raises ValueError for what would break it."""
+        """Return the request as it goes over the wire; ValueError for what would break it."""
         if _NOT_IN_TARGET.search(self.path) or not self.path:
             raise ValueError(f"a request target is printable ASCII without spaces: {self.path!r}")
         first = b" ".join((self.method, self.path, self.version))
@@ -134,7 +134,7 @@ class WSUpgradeResponse:
         return WSUpgradeResponse(HTTPStatus.SWITCHING_PROTOCOLS, headers)
 
     def to_bytes(self) -> bytes:
-        """Return the response as it goes over the wire. Raises ValueError for what would break it."""
+        """Return the response as it goes over the wire; ValueError for what would break it."""
         return self._to_bytes({}, True)
 
     def _to_bytes(self, extra: Mapping[str, str], with_body: bool) -> bytes:

@@ -14,12 +14,13 @@ import os
 import shutil
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import trustme
 
+import picows_c
 from picows_c import ws_connect, ws_create_server
 
 TEST_TIMEOUT = 60.0
@@ -55,6 +56,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     width = max(map(len, _missing))
     for what, tests in sorted(_missing.items()):
         terminalreporter.line(f"{what:<{width}}  {len(tests)} tests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "peers" in item.path.parts or item.path.name == "test_compliance.py":
+            item.add_marker(pytest.mark.peer)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def expected_build() -> None:
+    """A run against a special build must not pick up another one."""
+    expected = os.environ.get("PICOWS_C_EXPECT")
+    if expected:
+        assert os.path.abspath(expected) in os.path.abspath(picows_c._core.__file__)
 
 
 # ---- event loops ----
@@ -148,7 +163,9 @@ class Net:
         self.port = 0
 
     @contextlib.asynccontextmanager
-    async def serve(self, factory: Any, host: str = "127.0.0.1", **options: Any) -> AsyncIterator[Any]:
+    async def serve(
+        self, factory: Any, host: str = "127.0.0.1", **options: Any
+    ) -> AsyncIterator[Any]:
         """Run a picows_c server; afterwards wait until its connections are gone."""
         if self.scheme == "wss":
             options.setdefault("ssl", self.certificates.server())
@@ -163,20 +180,24 @@ class Net:
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"{self.scheme}://{host}:{self.port}{path}"
 
-    async def connect(self, factory: Any, path: str = "/", host: str = "127.0.0.1", **options: Any) -> Any:
+    async def connect(
+        self, factory: Any, path: str = "/", host: str = "127.0.0.1", **options: Any
+    ) -> Any:
         if self.scheme == "wss":
             options.setdefault("ssl_context", self.certificates.client())
         return await ws_connect(factory, self.url(path, host), **options)
 
-    async def open(self, host: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def open(
+        self, host: str = "127.0.0.1"
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a raw byte stream to the server."""
         context = self.certificates.client() if self.scheme == "wss" else None
         return await asyncio.open_connection(host, self.port, ssl=context)
 
 
 @pytest.fixture(params=["ws", "wss"])
-def net(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[Net]:
-    yield Net(request.param, certificates)
+def net(request: pytest.FixtureRequest, certificates: Certificates) -> Net:
+    return Net(request.param, certificates)
 
 
 @pytest.fixture

@@ -1,0 +1,124 @@
+# picows_c: the verbs. `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+T ?= 20
+
+C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
+BUILT := $(VENV)/.built
+
+.DEFAULT_GOAL := help
+.PHONY: help dev demo test ctest pytest asan leaks fuzz bench autobahn peers format lint types docs dist clean
+
+help:  ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- set-up: what each verb needs is made by it ----
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q --disable-pip-version-check -U pip "setuptools>=77" wheel
+	@touch $@
+
+# The package itself, editable, with its dependencies and uvloop.
+$(VENV)/.package: $(VENV)/.venv pyproject.toml
+	PICOWS_C_DEBUG=$(PICOWS_C_DEBUG) $(PY) -m pip install -q --no-build-isolation -e ".[uvloop]"
+	@touch $@
+
+$(BUILT): $(VENV)/.package $(C_FILES) setup.py
+	$(PY) setup.py -q build_ext --inplace
+	@touch $@
+
+$(VENV)/.%: $(VENV)/.venv pyproject.toml
+	$(PY) -m pip install -q --group $*
+	@touch $@
+
+dev: $(BUILT) $(VENV)/.test $(VENV)/.lint  ## virtual environment with everything, extension built in place
+
+# ---- use ----
+
+demo: $(BUILT)  ## a server and a client talk in their own processes; 100,000 echoes are timed
+	$(PY) examples/demo.py
+
+# ---- tests ----
+
+test: ctest pytest asan  ## all tests; says what was skipped for want of a program (REQUIRE_ALL=1: fails)
+
+ctest:  ## the C core's tests: sanitizers, valgrind, other architectures
+	tests/c/run.sh
+
+pytest: $(BUILT) $(VENV)/.test peers
+	$(BIN)/pytest
+
+# The suite against an extension under AddressSanitizer and UndefinedBehaviorSanitizer, built with
+# assertions into build/asan.
+ASAN_LIB := build/asan/lib
+asan: $(BUILT) $(VENV)/.test  ## the Python suite under AddressSanitizer and UndefinedBehaviorSanitizer
+	rm -rf $(ASAN_LIB)
+	PICOWS_C_SANITIZE=1 $(PY) setup.py -q build_ext --build-lib $(ASAN_LIB) --build-temp build/asan/temp
+	cp picows_c/*.py $(ASAN_LIB)/picows_c/
+	PYTHONPATH=$(ASAN_LIB) PYTHONMALLOC=malloc PICOWS_C_EXPECT=$(ASAN_LIB) \
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	$(BIN)/pytest -q -m "not peer" -p no:cacheprovider
+
+leaks: $(BUILT) $(VENV)/.test  ## reference counts and memory over thousands of connections, a process each
+	$(PY) tests/leaks/run.py
+
+fuzz:  ## each fuzz target for T seconds (make fuzz T=60)
+	tests/fuzz/run.sh $(T)
+
+# The real peers that do not come from PyPI. Without npm their tests are skipped, and say so.
+peers: tests/peers/node_modules/.package-lock.json
+
+tests/peers/node_modules/.package-lock.json: tests/peers/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/peers && npm ci --silent --no-audit --no-fund; \
+	else echo "npm not found: the tests with Node's ws will be skipped"; fi
+
+autobahn: $(BUILT) build/autobahn/bin/wstest  ## the public conformance suite, server and client, both loops
+	$(PY) tests/compliance/run.py --wstest build/autobahn/bin/wstest
+
+build/autobahn/bin/wstest:
+	tests/compliance/install.sh build/autobahn
+
+# ---- figures ----
+
+PICOWS := build/picows
+bench: $(BUILT) $(PICOWS)/.ready  ## user CPU per echo round trip beside picows, alternating, pinned
+	$(PY) bench/echo.py --peer $(PICOWS)/bin/python
+
+$(PICOWS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(PICOWS)
+	$(PICOWS)/bin/python -m pip install -q -U pip
+	$(PICOWS)/bin/python -m pip install -q --group bench
+	@touch $@
+
+# ---- habits ----
+
+FORMATTED := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.[ch])
+CLANG_FORMAT ?= clang-format
+format: $(VENV)/.lint  ## format C and Python
+	$(CLANG_FORMAT) -i $(FORMATTED)
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix -q .
+
+lint: $(VENV)/.lint  ## ruff, and clang-format where it is installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@if command -v $(CLANG_FORMAT) >/dev/null; then $(CLANG_FORMAT) --dry-run -Werror $(FORMATTED); \
+	else echo "clang-format not found: C is not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
+
+types: $(BUILT) $(VENV)/.lint  ## mypy --strict, and the stubs against the runtime
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest picows_c._core
+
+docs: $(BUILT) $(VENV)/.docs  ## the documentation, into build/docs
+	$(BIN)/sphinx-build -W -q -b html docs build/docs
+
+dist: $(VENV)/.venv  ## sdist and wheel, into dist
+	$(PY) -m pip install -q build
+	$(PY) -m build
+
+clean:  ## everything that was made
+	rm -rf build dist $(VENV) *.egg-info picows_c/*.so tests/peers/node_modules
+	find . -name __pycache__ -not -path "./.git/*" -prune -exec rm -rf {} +

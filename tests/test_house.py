@@ -1,0 +1,171 @@
+"""The rules of the house: who may include whom, what the core may not know, mirrored tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+C_ROOT = ROOT / "csrc"
+C_FILES = sorted(C_ROOT.glob("*/*.[ch]"))
+PY_FILES = sorted((ROOT / "picows_c").glob("*.py"))
+
+# The binding's storeys, top first: a file may include those below it, and its own header.
+EXT_STOREYS = [
+    {"module"},
+    {"reader"},
+    {"transport", "frame"},
+    {"loop_io"},
+    {"io"},
+    {"state", "object", "view", "raise", "compat"},
+]
+
+# Who may import whom in the package; what only types need does not count.
+PY_IMPORTS = {
+    "version": set(),
+    "enums": set(),
+    "errors": set(),
+    "closing": {"enums"},
+    "url": {"errors"},
+    "listener": set(),
+    "handshake": {"errors"},
+    "transport": {"_core", "closing", "enums"},
+    "protocol": {"_core", "enums", "errors", "listener", "transport"},
+    "client": {"errors", "handshake", "listener", "protocol", "transport", "url"},
+    "server": {"handshake", "listener", "protocol"},
+    "__init__": {
+        "_core", "client", "enums", "errors", "handshake", "listener", "server", "transport", "url",
+        "version",
+    },
+}  # fmt: skip
+
+
+def includes(path: Path) -> list[str]:
+    return re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.MULTILINE)
+
+
+def room_of(header: str) -> str:
+    rooms = [path.parent.name for path in C_FILES if path.name == header]
+    assert len(rooms) == 1, f"{header} is in {rooms}"
+    return rooms[0]
+
+
+def storey(name: str) -> int:
+    return next(i for i, names in enumerate(EXT_STOREYS) if name in names)
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_includes_go_down(path):
+    allowed = {
+        "core": {"core"},
+        "platform": {"core", "platform"},
+        "ext": {"core", "platform", "ext"},
+    }
+    for header in includes(path):
+        room = room_of(header)
+        assert room in allowed[path.parent.name], f"{path.name} includes {room}/{header}"
+        if room == path.parent.name == "ext" and Path(header).stem != path.stem:
+            here, there = storey(path.stem), storey(Path(header).stem)
+            lowest = len(EXT_STOREYS) - 1
+            assert there > here or here == there == lowest, f"{path.name} includes {header}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in C_FILES if p.parent.name != "ext"],
+    ids=lambda p: f"{p.parent.name}/{p.name}",
+)
+def test_core_and_platform_do_not_know_python(path):
+    text = path.read_text()
+    assert "Python.h" not in re.findall(r"#\s*include\s+[<\"]([^>\"]+)", text)
+    assert not re.search(r"\bPy[A-Z]\w+", text)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in C_FILES if p.parent.name == "core"], ids=lambda p: p.name
+)
+def test_core_has_no_state_of_its_own(path):
+    """Static data is constant; no clock, no errno, no allocation past ws_mem."""
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(), flags=re.DOTALL)
+    for line in re.findall(r"^\s*static\b[^;{(]*[;={]", text, re.MULTILINE):
+        assert "const" in line, f"{path.name}: {line.strip()}"
+    for word in ("errno", "malloc", "calloc", "realloc", "free", "time", "getenv", "printf"):
+        assert not re.search(rf"(?<![\w>.]){word}\s*\(", text), f"{path.name} calls {word}()"
+    assert "errno" not in text
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_sources_are_ascii_and_short_enough(path):
+    text = path.read_bytes().decode("ascii")
+    lines = text.count("\n")
+    limit = 700 if path.parent.name == "ext" else 360
+    assert lines <= (limit if path.suffix == ".c" else 150), f"{path.name} has {lines} lines"
+
+
+def test_tour_names_every_file():
+    tour = (C_ROOT / "README.md").read_text()
+    missing = {p.stem for p in C_FILES if f"`{p.stem}`" not in tour and f"`{p.name}`" not in tour}
+    assert not missing
+
+
+def test_each_core_file_has_its_c_test():
+    mirrored = {path.stem[len("test_") :] for path in (ROOT / "tests/c").glob("test_*.c")}
+    for path in sorted(C_ROOT.glob("core/*.c")) + sorted(C_ROOT.glob("platform/entropy.c")):
+        noun = re.sub(r"^ws_", "", path.stem)
+        noun = re.sub(r"_(x86|neon)$", "", noun)
+        assert noun in mirrored, f"{path.name} has no tests/c/test_{noun}.c"
+    main = (ROOT / "tests/c/main.c").read_text()
+    for noun in mirrored:
+        assert f"suite_{noun}" in main
+
+
+def package_imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found |= {node.module} if node.module else {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", PY_FILES, ids=lambda p: p.stem)
+def test_imports_go_down(path):
+    assert package_imports(path) <= PY_IMPORTS[path.stem]
+
+
+def test_public_names_are_exported_once():
+    import picows_c
+
+    assert sorted(picows_c.__all__) == picows_c.__all__
+    for name in picows_c.__all__:
+        assert getattr(picows_c, name) is not None
+
+
+# Which test files speak of which module: a module without one is not tested.
+MIRRORS = {
+    "__init__": "test_house.py",
+    "version": "test_house.py",
+    "listener": "test_callbacks*.py",
+    "protocol": "test_closing*.py",
+    "transport": "test_send*.py",
+    "client": "test_handshake_client*.py",
+    "server": "test_handshake_server*.py",
+    "handshake": "test_handshake*.py",
+    "closing": "test_closing*.py",
+}
+
+
+@pytest.mark.parametrize("path", PY_FILES, ids=lambda p: p.stem)
+def test_each_module_has_its_test(path):
+    pattern = MIRRORS.get(path.stem, f"test_{path.stem}.py")
+    assert list((ROOT / "tests").glob(pattern)), f"no tests/{pattern}"
+
+
+def test_version_comes_from_one_place():
+    import picows_c
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+", picows_c.__version__)
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {picows_c.__version__}" in changelog
