@@ -261,7 +261,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         assert transport is not None
         try:
             transport.send_close(code, _fit_reason(reason))
-        except ValueError:
+        except (TypeError, ValueError):
             # The code came from a user's WSProtocolError.
             self._log(logging.ERROR, "close code %r may not be sent, 1011 goes instead", code)
             transport.send_close(WSCloseCode.INTERNAL_ERROR)
