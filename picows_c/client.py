@@ -67,7 +67,10 @@ class ClientProtocol(WSProtocol):
         super().__init__(loop, options, True)
         self._factory: Optional[WSListenerFactory] = factory
         self._request = request
-        self._opened: asyncio.Future[tuple[WSTransport, WSListener]] = loop.create_future()
+        # None once it was waited for: an exception in it refers to frames that refer to us.
+        self._opened: Optional[asyncio.Future[tuple[WSTransport, WSListener]]] = (
+            loop.create_future()
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
@@ -81,22 +84,27 @@ class ClientProtocol(WSProtocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Fail the handshake where it was not done."""
         super().connection_lost(exc)
-        if not self._opened.done():
+        if self._is_awaited():
             error = WSHandshakeError("the peer closed the connection during the handshake")
             error.__cause__ = exc
-            self._opened.set_exception(error)
+            self._refuse(error)
+
+    def _is_awaited(self) -> bool:
+        return self._opened is not None and not self._opened.done()
 
     async def opened(self) -> tuple[WSTransport, WSListener]:
         """Wait for the end of the handshake; give the connection up when that fails."""
+        assert self._opened is not None
         try:
             return await self._opened
         except BaseException:
-            self._opened.cancel()
             self._abort()
             raise
+        finally:
+            self._opened = None
 
     def _refuse(self, error: BaseException) -> None:
-        if not self._opened.done():
+        if self._opened is not None and not self._opened.done():
             self._opened.set_exception(error)
         self._abort()
 
@@ -111,7 +119,7 @@ class ClientProtocol(WSProtocol):
         self, status: int, head: bytes, version: bytes, fields: list[tuple[str, str]]
     ) -> None:
         """Check the response and open the connection; called by the reader."""
-        if self._opened.done():
+        if not self._is_awaited():
             return  # cancelled, or timed out
         response = WSUpgradeResponse(status, CIMultiDict(fields), None, version)
         try:
@@ -124,7 +132,7 @@ class ClientProtocol(WSProtocol):
             self._refuse(error)
             return
         self._open(listener, response, uses_extension(response))
-        if not self._opened.done():
+        if self._opened is not None and not self._opened.done():
             assert self.transport is not None
             self._opened.set_result((self.transport, listener))
 
@@ -141,6 +149,8 @@ class ClientProtocol(WSProtocol):
 
 def _takes_two(factory: Any) -> bool:
     """Return whether the factory can be called with the request and the response."""
+    if isinstance(factory, type) and not _has_constructor(factory):
+        return False  # the usual case, and much cheaper than a signature
     try:
         inspect.signature(factory).bind(None, None)
     except TypeError:
@@ -148,6 +158,10 @@ def _takes_two(factory: Any) -> bool:
     except ValueError:
         return True  # written in C, without a signature
     return True
+
+
+def _has_constructor(kind: type) -> bool:
+    return any("__init__" in vars(base) or "__new__" in vars(base) for base in kind.__mro__[:-1])
 
 
 async def ws_connect(
