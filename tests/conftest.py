@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib.util
 import inspect
 import os
 import shutil
 import ssl
+import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 import picows_c
 from picows_c import ws_connect, ws_create_server
@@ -33,17 +35,22 @@ _missing: dict[str, list[str]] = {}
 # ---- what is missing ----
 
 
+def require(what: str, found: object, test: str) -> Any:
+    """Skip a test for want of something, and remember it; REQUIRE_ALL=1 lets none pass."""
+    if found:
+        return found
+    _missing.setdefault(what, []).append(test)
+    if REQUIRE_ALL:
+        pytest.fail(f"REQUIRE_ALL=1, but {what} is missing")
+    pytest.skip(f"needs {what}")
+
+
 @pytest.fixture
 def need(request: pytest.FixtureRequest) -> Any:
-    """Skip for want of a program or package, and remember it; REQUIRE_ALL=1 lets none pass."""
+    """Name what a test needs: ``need(what, found)`` or ``need.program(name)``."""
 
     def check(what: str, found: object) -> Any:
-        if found:
-            return found
-        _missing.setdefault(what, []).append(request.node.nodeid)
-        if REQUIRE_ALL:
-            pytest.fail(f"REQUIRE_ALL=1, but {what} is missing")
-        pytest.skip(f"needs {what}")
+        return require(what, found, request.node.nodeid)
 
     check.program = lambda name: check(name, shutil.which(name))  # type: ignore[attr-defined]
     return check
@@ -118,20 +125,26 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
-    kind = pyfuncitem.callspec.params["loop_kind"]
-    if kind == "uvloop":
-        pytest.importorskip("uvloop")
-    run_on(kind, pyfuncitem.obj(**arguments))
+    run_on(pyfuncitem.callspec.params["loop_kind"], pyfuncitem.obj(**arguments))
     return True
+
+
+@pytest.fixture(autouse=True)
+def loop_is_there(request: pytest.FixtureRequest) -> None:
+    spec = getattr(request.node, "callspec", None)
+    if spec is not None and spec.params.get("loop_kind") == "uvloop":
+        require("uvloop", importlib.util.find_spec("uvloop"), request.node.nodeid)
 
 
 # ---- TLS ----
 
 
 class Certificates:
-    """A certificate authority for 127.0.0.1, ::1 and localhost, and contexts that use it."""
+    """A certificate for 127.0.0.1, ::1 and localhost, and contexts that use it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        import trustme
+
         self.authority = trustme.CA()
         self._cert = self.authority.issue_cert("127.0.0.1", "::1", "localhost")
 
@@ -146,9 +159,29 @@ class Certificates:
         return context
 
 
+class SelfSigned:
+    """The same from the openssl program, where trustme's dependencies have no wheel yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self._key, self._cert = folder / "key.pem", folder / "cert.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+        command += ["-keyout", str(self._key), "-out", str(self._cert), "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def server(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._cert, self._key)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self._cert))
+
+
 @pytest.fixture(scope="session")
-def certificates() -> Certificates:
-    return Certificates()
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    kind = Certificates if importlib.util.find_spec("trustme") else SelfSigned
+    return kind(tmp_path_factory.mktemp("certificates"))
 
 
 # ---- a server and its clients ----
