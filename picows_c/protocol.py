@@ -173,6 +173,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             transport._finish()
             self._free()
             self.listener = None
+            if self._underlying is not None:
+                # asyncio's TLS transport before CPython 3.11 warns where only the peer closed.
+                self._underlying.close()
             self._underlying = None
 
     def eof_received(self) -> Optional[bool]:

@@ -129,20 +129,32 @@ pyws_transport_pong(WSTransportObject *t, const uint8_t *payload, size_t len)
 
 /* ---- arguments ---- */
 
+/* The number in |o|, an int or an enum member; |err| says what is wrong with one
+ * that is not within 0..|max|.  -1 with TypeError or ValueError set. */
+static long
+args_number(PyObject *o, long max, int err)
+{
+    /* PyLong_AsLong() takes floats before 3.10. */
+    PyObject *index = PyNumber_Index(o);
+    if (index == NULL) {
+        return -1;
+    }
+    int overflow;
+    long value = PyLong_AsLongAndOverflow(index, &overflow);
+    Py_DECREF(index);
+    if (overflow != 0 || value < 0 || value > max) {
+        pyws_raise_err(err);
+        return -1;
+    }
+    return value;
+}
+
 /* The opcode in |o|, WSMsgType or int.  -1 with an exception set. */
 static int
 transport_opcode(PyObject *o)
 {
-    long value = PyLong_AsLong(o);
-    if (value == -1 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
-            PyErr_Clear();
-            pyws_raise_err(WS_ERR_SEND_OPCODE);
-        }
-        return -1;
-    }
-    if (value < 0 || !ws_opcode_is_known((unsigned)value & 0xFFu) ||
-        value > 0xF) {
+    long value = args_number(o, 0xF, WS_ERR_SEND_OPCODE);
+    if (value >= 0 && !ws_opcode_is_known((unsigned)value)) {
         pyws_raise_err(WS_ERR_SEND_OPCODE);
         return -1;
     }
@@ -343,15 +355,9 @@ WSTransport_send_close(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     if (arg[0] != NULL) {
-        long code = PyLong_AsLong(arg[0]);
-        if (code == -1 && PyErr_Occurred()) {
-            if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
-                return NULL;
-            }
-            PyErr_Clear();
-        }
-        if (code < 0 || code > UINT16_MAX) {
-            return pyws_raise_err(WS_ERR_SEND_CODE);
+        long code = args_number(arg[0], UINT16_MAX, WS_ERR_SEND_CODE);
+        if (code < 0) {
+            return NULL;
         }
         close.code = (unsigned)code;
     }

@@ -1,0 +1,175 @@
+"""A browser loads a page from a picows_c server and talks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from helpers import Recorder
+
+from picows_c import (
+    WSCloseCode,
+    WSMsgType,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
+
+PAGE = Path(__file__).resolve().with_name("browser.html")
+NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
+REPORT_TIMEOUT = 50.0
+END_TIMEOUT = 10.0
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--no-proxy-server",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--disable-sync",
+    "--ignore-certificate-errors",  # of the tests' own authority
+]
+SIZES = [0, 125, 126, 65535, 65536, 1 << 20]
+
+
+class Page(Recorder):
+    """A connection of the page; it puts messages together, which a browser may send in pieces."""
+
+    def __init__(self, request):
+        super().__init__()
+        self.request = request
+        self._kind = WSMsgType.BINARY
+        self._parts = []
+
+    def on_message(self, transport, kind, message):
+        pass
+
+    def on_ws_frame(self, transport, frame):
+        super().on_ws_frame(transport, frame)
+        if frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            self._kind = frame.msg_type
+        elif frame.msg_type is not WSMsgType.CONTINUATION:
+            return
+        self._parts.append(bytes(frame))
+        if frame.fin:
+            message = b"".join(self._parts)
+            self._parts.clear()
+            self.on_message(transport, self._kind, message)
+
+
+class Echo(Page):
+    def on_message(self, transport, kind, message):
+        transport.send(kind, message)
+
+
+class Closes(Page):
+    def on_ws_connected(self, transport):
+        super().on_ws_connected(transport)
+        transport.send_close(3001, "von dort 🐄".encode())
+
+
+class Report(Page):
+    def __init__(self, request, report):
+        super().__init__(request)
+        self._report = report
+
+    def on_message(self, transport, kind, message):
+        if not self._report.done():
+            self._report.set_result(json.loads(message))
+        transport.send_close(WSCloseCode.OK)
+
+
+class Site:
+    """The page at /, and the WebSockets it asks for."""
+
+    def __init__(self):
+        self.report = asyncio.get_running_loop().create_future()
+        self.pages = {}
+
+    def __call__(self, request):
+        path = request.path.decode()
+        if path == "/":
+            html = WSUpgradeResponse.create_ok_response(
+                PAGE.read_bytes(), {"Content-Type": "text/html; charset=utf-8"}
+            )
+            return WSUpgradeResponseWithListener(html, None)
+        kinds = {"/echo": Echo, "/closes": Closes, "/waits": Page}
+        if path == "/report":
+            page = Report(request, self.report)
+        elif path in kinds:
+            page = kinds[path](request)
+        else:
+            return None  # /favicon.ico, and whatever else a browser would like
+        self.pages[path] = page
+        return page
+
+
+@contextlib.asynccontextmanager
+async def browsing(program, profile, url):
+    command = [program, *FLAGS, f"--user-data-dir={profile}", url]
+    log = profile.with_suffix(".log")
+    with log.open("wb") as output:
+        # A session of its own: a browser is many processes.
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield log
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), END_TIMEOUT)
+            except asyncio.TimeoutError:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+
+async def test_page(net, need, tmp_path):
+    program = need("a browser (chromium)", next(filter(None, map(shutil.which, NAMES)), None))
+    site = Site()
+    async with net.serve(site):
+        url = net.url("/").replace("ws", "http", 1)
+        async with browsing(program, tmp_path / "profile", url) as log:
+            try:
+                seen = await asyncio.wait_for(site.report, REPORT_TIMEOUT)
+            except asyncio.TimeoutError:
+                raise AssertionError(f"no report:\n{log.read_text(errors='replace')}") from None
+            for page in site.pages.values():
+                await page.disconnected.wait()
+    assert "error" not in seen, seen
+
+    # The browser offered compression, and got none.
+    assert "permessage-deflate" in site.pages["/echo"].request.headers["Sec-WebSocket-Extensions"]
+    assert seen["echoes"].pop("extensions") == ""
+    # JavaScript's close() sends no code.
+    assert seen["echoes"].pop("closed") == {"code": 1005, "reason": "", "wasClean": True}
+    echo = site.pages["/echo"].transport.close_handshake
+    assert (echo.recv.code, echo.recv.reason) == (WSCloseCode.NO_INFO, None)
+    names = {"text", "text, empty", "text, not ASCII"}
+    names |= {f"{kind}, {size}" for kind in ("text", "binary") for size in SIZES}
+    assert seen["echoes"] == dict.fromkeys(names, True)
+
+    assert seen["closedByServer"] == {"code": 3001, "reason": "von dort 🐄", "wasClean": True}
+    closes = site.pages["/closes"].transport.close_handshake
+    assert closes.recv.code == 3001
+    assert closes.recv_then_sent is False
+
+    # What a page is told is our answer: its own code, without a reason.
+    assert seen["closedByPage"] == {"code": 4002, "reason": "", "wasClean": True}
+    waits = site.pages["/waits"].transport.close_handshake
+    assert (waits.recv.code, waits.recv.reason) == (4002, "von hier 🐄")
+    assert waits.recv_then_sent is True
