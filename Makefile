@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest asan leaks fuzz bench autobahn peers format lint types docs dist clean
+.PHONY: help dev demo test ctest pytest asan leaks fuzz bench autobahn autobahn-install peers format lint types docs dist clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,8 @@ peers: tests/peers/node_modules/.package-lock.json
 tests/peers/node_modules/.package-lock.json: tests/peers/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/peers && npm ci --silent --no-audit --no-fund; \
 	else echo "npm not found: the tests with Node's ws will be skipped"; fi
+
+autobahn-install: build/autobahn/bin/wstest
 
 autobahn: $(BUILT) build/autobahn/bin/wstest  ## the public conformance suite, server and client, both loops
 	$(PY) tests/compliance/run.py --wstest build/autobahn/bin/wstest
