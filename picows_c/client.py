@@ -106,6 +106,8 @@ class ClientProtocol(WSProtocol):
     def _refuse(self, error: BaseException) -> None:
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(error)
+            # Where the connection was given up before it was waited for, nobody asks.
+            self._opened.exception()
         self._abort()
 
     def _handshake_timed_out(self) -> None:

@@ -116,6 +116,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         "_is_shutting",
         "_loop",
         "_options",
+        "_peer",
         "_timer",
         "_underlying",
         "listener",
@@ -134,6 +135,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         self._timer: Optional[asyncio.TimerHandle] = None
         self._deadline: Optional[float] = None
         self._underlying: Optional[asyncio.Transport] = None
+        self._peer: Any = None
         self.transport: Optional[WSTransport] = None
         self.listener: Optional[WSListener] = None
 
@@ -144,6 +146,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         # uvloop's transports have the whole surface of asyncio.Transport, but not its name.
         underlying = cast("asyncio.Transport", transport)
         self._underlying = underlying
+        # asyncio's TLS transport does not know it any more at the end.
+        self._peer = underlying.get_extra_info("peername")
         self.transport = WSTransport(
             self,
             underlying,
@@ -202,7 +206,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         try:
             getattr(self.listener, method)()
         except Exception as error:
-            self._note_exception(method, error)
+            # The connection goes on.
+            self._log(logging.ERROR, "Unhandled exception in %s", method, exc_info=error)
 
     # ---- opening ----
 
@@ -377,8 +382,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         logger = self._options.logger
         if not logger.isEnabledFor(level):
             return
-        peer = self._underlying and self._underlying.get_extra_info("peername")
-        logger.log(level, f"[%s] {message}", peer, *args, exc_info=exc_info)
+        logger.log(level, f"[%s] {message}", self._peer, *args, exc_info=exc_info)
 
 
 def _direct_fd(transport: asyncio.Transport) -> int:

@@ -1,0 +1,143 @@
+"""Answers that our client refuses: the exception, and the end of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from http import HTTPStatus
+
+import pytest
+from helpers import accept_for
+from raw import Never, RawServer, answer_bytes, row, soon
+
+from picows_c import (
+    WSInvalidHeaderError,
+    WSInvalidMessageError,
+    WSInvalidStatusError,
+    WSInvalidUpgradeError,
+)
+
+
+async def refused(net, error, answer, **options):
+    """Let ws_connect meet an answer (bytes, or a function of the key); return what it raised."""
+    async with RawServer(net) as server:
+        connecting = asyncio.ensure_future(net.connect(Never(), **options))
+        peer = await server.accept()
+        await peer.read_head()
+        peer.write(answer if isinstance(answer, bytes) else answer(peer.key))
+        with pytest.raises(error) as caught:
+            await soon(connecting)
+        await peer.gone()
+        assert server.count == 1
+    assert type(caught.value) is error
+    return caught.value
+
+
+async def test_other_status(net):
+    expected = "expected upgrade response with status 101 Switching Protocols, but received "
+    for status in (200, 204, 302, 401, 404, 500, 520, 999):
+        answer = f"HTTP/1.1 {status} What\r\nLocation: /x\r\nX: y".encode()
+        with row(status):
+            error = await refused(net, WSInvalidStatusError, answer + b"\r\n\r\nthe body")
+            assert error.response.status == status
+            assert type(error.response.status) is (int if status in (520, 999) else HTTPStatus)
+            assert error.response.headers["x"] == "y"
+            assert error.raw_header == answer
+            assert error.raw_body == b"the body"
+            assert str(error) == expected + str(status)
+
+
+MALFORMED = {
+    "garbage": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "empty line": b"\r\n\r\n",
+    "HTTP/1.0": b"HTTP/1.0 101 Switching Protocols\r\n",
+    "HTTP/2": b"HTTP/2 101\r\n",
+    "lower case": b"http/1.1 101 Switching Protocols\r\n",
+    "no status": b"HTTP/1.1 \r\n",
+    "two digits": b"HTTP/1.1 99 x\r\n",
+    "four digits": b"HTTP/1.1 1010 x\r\n",
+    "status 000": b"HTTP/1.1 000 x\r\n",
+    "not a number": b"HTTP/1.1 1O1 x\r\n",
+    "NUL in phrase": b"HTTP/1.1 101 a\0b\r\n",
+    "LF only": b"HTTP/1.1 101 x\nUpgrade: websocket\n\n",
+    "folded": b"HTTP/1.1 101 x\r\nX: a\r\n b\r\n\r\n",
+    "no colon": b"HTTP/1.1 101 x\r\nnonsense\r\n\r\n",
+    "space before colon": b"HTTP/1.1 101 x\r\nUpgrade : websocket\r\n\r\n",
+    "a request": b"GET / HTTP/1.1\r\n\r\n",
+    "a frame": b"\x81\x05hello",
+    "too large": b"HTTP/1.1 101 x\r\nX: " + b"y" * 16384,
+    "too many": b"HTTP/1.1 101 x\r\n" + b"X: y\r\n" * 129,
+}
+
+
+async def test_malformed_answers(net):
+    for name, answer in MALFORMED.items():
+        with row(name):
+            error = await refused(net, WSInvalidMessageError, answer)
+            assert error.raw_header is not None
+            assert answer.startswith(error.raw_header)
+            assert "malformed upgrade response" in str(error)
+
+
+UPGRADE = {
+    "no Upgrade": ("Upgrade", None, {"drop": ("Upgrade",)}),
+    "other Upgrade": ("Upgrade", "websockets", {"Upgrade": "websockets"}),
+    "no Connection": ("Connection", None, {"drop": ("Connection",)}),
+    "other Connection": ("Connection", "close", {"Connection": "close"}),
+}
+
+
+async def test_upgrade_headers(net):
+    for what, (name, value, answer) in UPGRADE.items():
+        make = functools.partial(answer_bytes, **answer)
+        with row(what):
+            error = await refused(net, WSInvalidUpgradeError, make)
+            assert (error.name, error.value) == (name, value)
+            assert error.response.status == 101
+            assert error.raw_header.startswith(b"HTTP/1.1 101 ")
+
+
+ACCEPT, EXTENSIONS = "Sec-WebSocket-Accept", "Sec-WebSocket-Extensions"
+PROTOCOL = "Sec-WebSocket-Protocol"
+OFFER = {PROTOCOL: "chat, superchat", EXTENSIONS: "x-one; x-two"}
+HEADERS = {
+    "no accept": (ACCEPT, {"drop": (ACCEPT,)}),
+    "wrong accept": (ACCEPT, {"Sec_WebSocket_Accept": "AAAAAAAAAAAAAAAAAAAAAAAAAAA="}),
+    "accept in lower case": (
+        ACCEPT,
+        lambda key: answer_bytes(key, Sec_WebSocket_Accept=accept_for(key).lower()),
+    ),
+    "accept twice": (ACCEPT, lambda key: answer_bytes(key, more=(f"{ACCEPT}: {accept_for(key)}",))),
+    "extension": (EXTENSIONS, {"Sec_WebSocket_Extensions": "permessage-deflate"}),
+    "one more extension": (EXTENSIONS, {"Sec_WebSocket_Extensions": "x-one, x-three"}),
+    "parameter as extension": (EXTENSIONS, {"Sec_WebSocket_Extensions": "x-two"}),
+    "subprotocol": (PROTOCOL, {"Sec_WebSocket_Protocol": "mqtt"}),
+    "subprotocol in upper case": (PROTOCOL, {"Sec_WebSocket_Protocol": "CHAT"}),
+    "empty subprotocol": (PROTOCOL, {"Sec_WebSocket_Protocol": ""}),
+    "two subprotocols": (PROTOCOL, {"Sec_WebSocket_Protocol": "chat, superchat"}),
+    "subprotocol twice": (
+        PROTOCOL,
+        {"more": ("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: superchat")},
+    ),
+    "Transfer-Encoding": ("Transfer-Encoding", {"Transfer_Encoding": "chunked"}),
+    "Content-Length": ("Content-Length", {"Content_Length": "5"}),
+    "bad Content-Length": ("Content-Length", {"Content_Length": "-0"}),
+}
+
+
+async def test_headers_that_break_the_handshake(net):
+    for what, (name, answer) in HEADERS.items():
+        make = answer if callable(answer) else functools.partial(answer_bytes, **answer)
+        with row(what):
+            error = await refused(net, WSInvalidHeaderError, make, extra_headers=OFFER)
+            assert error.name == name
+            assert error.value == error.response.headers.get(name)
+
+
+@pytest.mark.parametrize("header", [EXTENSIONS, PROTOCOL])
+async def test_what_was_not_offered_cannot_be_chosen(net, header):
+    name = header.replace("-", "_")
+    error = await refused(
+        net, WSInvalidHeaderError, lambda key: answer_bytes(key, **{name: "chat"})
+    )
+    assert (error.name, error.value) == (header, "chat")

@@ -1,0 +1,143 @@
+"""WebSocket URLs in their parts, and what is none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from picows_c import WSError, WSInvalidURL, WSParsedURL, ws_connect
+from picows_c.url import parse_url
+
+# url: host, port, path, query, resource name, Host header.
+GOOD = {
+    "ws://h": ("h", 80, "", "", "/", "h"),
+    "wss://h": ("h", 443, "", "", "/", "h"),
+    "ws://h/": ("h", 80, "/", "", "/", "h"),
+    "ws://h:80/": ("h", 80, "/", "", "/", "h"),
+    "wss://h:443/": ("h", 443, "/", "", "/", "h"),
+    "ws://h:443/": ("h", 443, "/", "", "/", "h:443"),
+    "wss://h:80/": ("h", 80, "/", "", "/", "h:80"),
+    "ws://h:/": ("h", 80, "/", "", "/", "h"),
+    "ws://h:65535/": ("h", 65535, "/", "", "/", "h:65535"),
+    "ws://h?a=b": ("h", 80, "", "a=b", "/?a=b", "h"),
+    "ws://h/a/b?c=d&e=f?g": ("h", 80, "/a/b", "c=d&e=f?g", "/a/b?c=d&e=f?g", "h"),
+    "WS://Example.ORG/Path": ("example.org", 80, "/Path", "", "/Path", "example.org"),
+    "ws://127.0.0.1:9001/": ("127.0.0.1", 9001, "/", "", "/", "127.0.0.1:9001"),
+    "ws://[::1]/": ("::1", 80, "/", "", "/", "[::1]"),
+    "ws://[::1]:8080/x": ("::1", 8080, "/x", "", "/x", "[::1]:8080"),
+    "wss://user:pass@h:8443/": ("h", 8443, "/", "", "/", "h:8443"),
+    "ws://m\xfcller.example/": ("xn--mller-kva.example", 80, "/", "", "/", "xn--mller-kva.example"),
+    "ws://h/\xfc?\xfc=\u20ac": (
+        "h",
+        80,
+        "/%C3%BC",
+        "%C3%BC=%E2%82%AC",
+        "/%C3%BC?%C3%BC=%E2%82%AC",
+        "h",
+    ),
+    "ws://h/%C3%BC%20;a=(b)": ("h", 80, "/%C3%BC%20;a=(b)", "", "/%C3%BC%20;a=(b)", "h"),
+    "ws://h//x": ("h", 80, "//x", "", "//x", "h"),
+}
+
+BAD = [
+    "",
+    "h",
+    "//h/",
+    "http://h/",
+    "https://h/",
+    "wsss://h/",
+    "ws:h",
+    "ws:///path",
+    "ws://:80/",
+    "ws://user@/",
+    "ws://h/#fragment",
+    "ws://h/#",
+    "ws://h:0/",
+    "ws://h:65536/",
+    "ws://h:-1/",
+    "ws://h:x/",
+    "ws://[::1/",
+    "ws://::1]/",
+    "ws://h/a b",
+    "ws://h /",
+    " ws://h/",
+    "ws://h/\t",
+    "ws://h/\r\nX: y",
+    "ws://h\r\n/",
+    "ws://h/\0",
+    "ws://h/\x7f",
+    "ws://" + "a" * 64 + ".example/",
+    "ws://a..b/",
+]
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_parts(url):
+    host, port, path, query, resource_name, host_header = GOOD[url]
+    parsed = parse_url(url)
+    assert isinstance(parsed, WSParsedURL)
+    assert parsed.url == url
+    assert parsed.scheme == url.split(":")[0].lower()
+    assert parsed.is_secure is (parsed.scheme == "wss")
+    assert (parsed.host, parsed.port) == (host, port)
+    assert (parsed.path, parsed.query) == (path, query)
+    assert parsed.resource_name == resource_name
+    assert parsed.host_header == host_header
+    assert parsed.resource_name.isascii()
+    assert parsed.host_header.isascii()
+
+
+@pytest.mark.parametrize("url", BAD, ids=ascii)
+def test_what_is_no_websocket_url(url):
+    with pytest.raises(WSInvalidURL) as caught:
+        parse_url(url)
+    assert isinstance(caught.value, WSError)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.url == url
+    assert str(caught.value).startswith(f"{url} isn't a valid URL: ")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "ws://127.0.0.1/#x", "ws://127.0.0.1:0/"])
+async def test_ws_connect_refuses_them(url):
+    with pytest.raises(WSInvalidURL):
+        await ws_connect(lambda: pytest.fail("called"), url)
+
+
+@pytest.mark.parametrize("url", [None, 5, b"ws://h/", ["ws://h/"]])
+async def test_url_of_another_type(url):
+    with pytest.raises(TypeError):
+        await ws_connect(lambda: pytest.fail("called"), url)
+
+
+@pytest.mark.parametrize(
+    ("url", "username", "password", "both"),
+    [
+        ("ws://h/", None, None, None),
+        ("ws://u@h/", "u", None, None),
+        ("ws://u:p@h/", "u", "p", ("u", "p")),
+        ("ws://u:@h/", "u", "", ("u", "")),
+        ("ws://u:p:q@h/", "u", "p:q", ("u", "p:q")),
+    ],
+)
+def test_userinfo(url, username, password, both):
+    parsed = parse_url(url)
+    assert (parsed.username, parsed.password) == (username, password)
+    assert parsed.user_info == both
+    assert parsed.netloc == url[len("ws://") : -1]
+    assert "u" not in parsed.host_header
+
+
+def test_frozen():
+    parsed = parse_url("ws://h/")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parsed.host = "other"
+    # eq=False, as in picows: a URL is equal to itself only, and hashable.
+    assert parsed != parse_url("ws://h/")
+    assert parsed in {parsed}
+
+
+def test_made_by_hand():
+    url = WSParsedURL("ws://h:1/p?q", "ws", False, "h:1", "h", 1, "/p", "q")
+    assert url.resource_name == "/p?q"
+    assert url.user_info is None
