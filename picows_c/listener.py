@@ -16,8 +16,6 @@ class WSListener:
     Callbacks are plain functions: what takes long belongs into a task.
     """
 
-    __slots__ = ("__weakref__",)
-
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Be told that the opening handshake (RFC 6455, 4) is done.
 

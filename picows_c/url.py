@@ -58,7 +58,9 @@ def default_port(is_secure: bool) -> int:
 
 
 def parse_url(url: str) -> WSParsedURL:
-    """Take a ws or wss URL (or IRI) apart. Raises WSInvalidURL, which is a ValueError."""
+    """Take a ws or wss URL (or IRI) apart. Raises TypeError or WSInvalidURL (a ValueError)."""
+    if not isinstance(url, str):
+        raise TypeError(f"url must be str, not {type(url).__name__}")
     # urllib would drop some of these silently, and what is left would be another URL.
     if any(c <= " " or c == "\x7f" for c in url):
         raise WSInvalidURL(url, "white space or a control character in it")

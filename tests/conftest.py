@@ -210,6 +210,15 @@ class Net:
             server.close()
             await server.wait_closed()
 
+    def skip_lossy_peer(self) -> None:
+        """Skip where the test's own end is at fault: asyncio's streams over TLS before CPython 3.11.
+
+        They lose what they have not read yet when the end of the connection comes.
+        """
+        loops = type(asyncio.get_running_loop()).__module__
+        if self.scheme == "wss" and sys.version_info < (3, 11) and loops.startswith("asyncio"):
+            pytest.skip("asyncio's streams over TLS lose data before CPython 3.11")
+
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"{self.scheme}://{host}:{self.port}{path}"
 

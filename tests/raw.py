@@ -181,6 +181,17 @@ class Peer:
             assert got.payload[2:] == reason
         return got.payload[2:]
 
+    async def flood(self, piece: bytes) -> int:
+        """Write until the connection breaks; return how many bytes were taken."""
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while True:
+                self.write(piece)
+                await soon(self.writer.drain())
+                taken += len(piece)
+        self.abort()
+        return taken
+
     async def all(self) -> list[Got]:
         """Read frames to the end of the stream, which must be an orderly one."""
         got = []

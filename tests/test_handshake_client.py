@@ -258,7 +258,7 @@ async def test_factories(plain):
 async def test_factory_that_raises(net):
     calls = []
 
-    def type_error(request, response):
+    def type_error(request=None, response=None):
         calls.append(2)
         raise TypeError("inside")
 
