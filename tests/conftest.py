@@ -211,7 +211,7 @@ class Net:
             await server.wait_closed()
 
     def skip_lossy_peer(self) -> None:
-        """Skip where the test's own end is at fault: asyncio's streams over TLS before CPython 3.11.
+        """Skip where the test's own end is at fault: asyncio's streams over TLS before 3.11.
 
         They lose what they have not read yet when the end of the connection comes.
         """

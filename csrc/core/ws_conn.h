@@ -26,8 +26,8 @@ enum ws_conn_action {
     WS_ACT_PONG = 1,
     /* hand the frame to the listener */
     WS_ACT_DELIVER = 2,
-    /* it was the peer's CLOSE: answer it unless that was done, then end (5.5.1);
-     * nothing that follows it is read */
+    /* it was the peer's CLOSE: answer it unless that was done, then end
+     * (5.5.1); nothing that follows it is read */
     WS_ACT_CLOSE = 4,
 };
 

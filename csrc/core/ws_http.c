@@ -4,10 +4,10 @@
 
 /* What a byte can be.  A token character is visible, too. */
 enum {
-    BYTE_TOKEN = 1,   /* tchar (RFC 9110, 5.6.2) */
-    BYTE_VISIBLE = 2, /* VCHAR: 0x21-0x7E */
-    BYTE_BLANK = 4,   /* SP, HTAB */
-    BYTE_OBS = 8,     /* obs-text: 0x80-0xFF */
+    BYTE_TOKEN = 1,                       /* tchar (RFC 9110, 5.6.2) */
+    BYTE_VISIBLE = 2,                     /* VCHAR: 0x21-0x7E */
+    BYTE_BLANK = 4,                       /* SP, HTAB */
+    BYTE_OBS = 8,                         /* obs-text: 0x80-0xFF */
     BYTE_FIELD = BYTE_VISIBLE | BYTE_OBS, /* field-vchar (RFC 9110, 5.5) */
 };
 
@@ -97,7 +97,8 @@ span_end(struct ws_http_span *s, size_t pos)
 static int
 line_end(uint8_t c, int next, int otherwise)
 {
-    if (c == '\r') return next;
+    if (c == '\r')
+        return next;
     return c == '\n' ? WS_ERR_HTTP_SYNTAX : otherwise;
 }
 
@@ -122,11 +123,14 @@ version_turn(struct ws_http *h, uint8_t c)
     int state = h->state;
     if (c != (uint8_t)text[at]) {
         int digit = (at == MAJOR || at == MINOR) && c >= '0' && c <= '9';
-        if (!digit) return WS_ERR_HTTP_LINE;
+        if (!digit)
+            return WS_ERR_HTTP_LINE;
         state = STATE_VERSION_OTHER;
     }
-    if (at + 1 < LENGTH) return state;
-    if (state == STATE_VERSION_OTHER) return WS_ERR_HTTP_VERSION;
+    if (at + 1 < LENGTH)
+        return state;
+    if (state == STATE_VERSION_OTHER)
+        return WS_ERR_HTTP_VERSION;
     span_end(&h->version, h->pos + 1);
     return h->is_response ? STATE_STATUS_SP : STATE_REQUEST_END;
 }
@@ -138,7 +142,8 @@ static int
 status_turn(struct ws_http *h, uint8_t c)
 {
     uint8_t least = h->status == 0 ? '1' : '0';
-    if (c < least || c > '9') return WS_ERR_HTTP_LINE;
+    if (c < least || c > '9')
+        return WS_ERR_HTTP_LINE;
     h->status = h->status * 10 + (unsigned)(c - '0');
     return h->status < 100 ? STATE_STATUS : STATE_STATUS_END;
 }
@@ -153,12 +158,14 @@ line_turn(struct ws_http *h, uint8_t c)
 {
     switch (h->state) {
     case STATE_METHOD:
-        if (c != ' ' || h->pos == h->method.off) return WS_ERR_HTTP_LINE;
+        if (c != ' ' || h->pos == h->method.off)
+            return WS_ERR_HTTP_LINE;
         span_end(&h->method, h->pos);
         span_begin(&h->target, h->pos + 1);
         return STATE_TARGET;
     case STATE_TARGET:
-        if (c != ' ' || h->pos == h->target.off) return WS_ERR_HTTP_LINE;
+        if (c != ' ' || h->pos == h->target.off)
+            return WS_ERR_HTTP_LINE;
         span_end(&h->target, h->pos);
         span_begin(&h->version, h->pos + 1);
         return STATE_VERSION;
@@ -175,7 +182,8 @@ line_turn(struct ws_http *h, uint8_t c)
         /* RFC 9112, 4: "A server MUST send the space [...] even when the
          * reason-phrase is absent".  Many do not, and no harm comes of it. */
         span_begin(&h->reason, c == ' ' ? h->pos + 1 : h->pos);
-        if (c == ' ') return STATE_REASON;
+        if (c == ' ')
+            return STATE_REASON;
         return line_end(c, STATE_LINE_LF, WS_ERR_HTTP_LINE);
     case STATE_REASON:
         span_end(&h->reason, h->pos);
@@ -200,7 +208,8 @@ field_begin(struct ws_http *h, uint8_t c)
      * start-line and the first header field MUST either reject the message as
      * invalid [...]".  5.2: "A server that receives an obs-fold in a request
      * message [...] MUST either reject the message [...]". */
-    if (byte_class[c] & BYTE_BLANK) return WS_ERR_HTTP_FOLDED;
+    if (byte_class[c] & BYTE_BLANK)
+        return WS_ERR_HTTP_FOLDED;
     return line_end(c, STATE_HEAD_LF, WS_ERR_HTTP_HEADER);
 }
 
@@ -209,8 +218,10 @@ field_begin(struct ws_http *h, uint8_t c)
 static int
 field_turn(struct ws_http *h, uint8_t c)
 {
-    if (h->state == STATE_FIELD) return field_begin(h, c);
-    if (h->state == STATE_HEAD_LF) return line_lf(c, STATE_DONE);
+    if (h->state == STATE_FIELD)
+        return field_begin(h, c);
+    if (h->state == STATE_HEAD_LF)
+        return line_lf(c, STATE_DONE);
 
     /* In between there is a field, so that one more fits. */
     struct ws_http_field *f = &h->fields[h->field_count];
@@ -218,22 +229,26 @@ field_turn(struct ws_http *h, uint8_t c)
     case STATE_NAME:
         /* RFC 9112, 5.1: "No whitespace is allowed between the field name and
          * colon." */
-        if (c != ':') return WS_ERR_HTTP_HEADER;
+        if (c != ':')
+            return WS_ERR_HTTP_HEADER;
         span_end(&f->name, h->pos);
         return STATE_VALUE_BEFORE;
     case STATE_VALUE_BEFORE:
         /* RFC 9112, 5.1: "The field line value does not include that leading or
          * trailing whitespace". */
         span_begin(&f->value, h->pos);
-        if (byte_class[c] & BYTE_FIELD) return STATE_VALUE;
+        if (byte_class[c] & BYTE_FIELD)
+            return STATE_VALUE;
         return line_end(c, STATE_FIELD_LF, WS_ERR_HTTP_HEADER);
     case STATE_VALUE:
         /* The value ends here, unless more of it follows the blanks. */
         span_end(&f->value, h->pos);
-        if (byte_class[c] & BYTE_BLANK) return STATE_VALUE_BLANK;
+        if (byte_class[c] & BYTE_BLANK)
+            return STATE_VALUE_BLANK;
         return line_end(c, STATE_FIELD_LF, WS_ERR_HTTP_HEADER);
     case STATE_VALUE_BLANK:
-        if (byte_class[c] & BYTE_FIELD) return STATE_VALUE;
+        if (byte_class[c] & BYTE_FIELD)
+            return STATE_VALUE;
         return line_end(c, STATE_FIELD_LF, WS_ERR_HTTP_HEADER);
     default: /* STATE_FIELD_LF */
         h->field_count++;
@@ -271,14 +286,17 @@ ws_http_init(struct ws_http *h, int is_response)
 int
 ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len)
 {
-    if (h->err != 0) return h->err;
-    if (h->state == STATE_DONE) return (int)h->pos;
+    if (h->err != 0)
+        return h->err;
+    if (h->state == STATE_DONE)
+        return (int)h->pos;
     WS_ASSERT(len >= h->pos);
 
     size_t end = len < WS_HTTP_HEAD_MAX ? len : WS_HTTP_HEAD_MAX;
     while (h->pos < end) {
         h->pos = run_end(state_run[h->state], buf, h->pos, end);
-        if (h->pos == end) break;
+        if (h->pos == end)
+            break;
         int next = head_turn(h, buf[h->pos]);
         if (next < 0) {
             h->err = next;
@@ -286,8 +304,10 @@ ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len)
         }
         h->state = (uint8_t)next;
         h->pos++;
-        if (next == STATE_DONE) return (int)h->pos;
+        if (next == STATE_DONE)
+            return (int)h->pos;
     }
-    if (h->pos == WS_HTTP_HEAD_MAX) h->err = WS_ERR_HTTP_TOO_LARGE;
+    if (h->pos == WS_HTTP_HEAD_MAX)
+        h->err = WS_ERR_HTTP_TOO_LARGE;
     return h->err;
 }

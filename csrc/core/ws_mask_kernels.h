@@ -62,7 +62,8 @@ mask_short(uint8_t *dst, const uint8_t *src, size_t n, uint32_t word)
             ws_load64(src + n - 8) ^ mask_key_twice(mask_key_advanced(word, n));
         ws_store64(dst, head);
         ws_store64(dst + n - 8, tail);
-    } else if (n >= 4) {
+    }
+    else if (n >= 4) {
         uint32_t head, tail;
         memcpy(&head, src, 4);
         memcpy(&tail, src + n - 4, 4);
@@ -70,7 +71,8 @@ mask_short(uint8_t *dst, const uint8_t *src, size_t n, uint32_t word)
         tail ^= mask_key_advanced(word, n);
         memcpy(dst, &head, 4);
         memcpy(dst + n - 4, &tail, 4);
-    } else if (n > 0) {
+    }
+    else if (n > 0) {
         /* First, middle, last: 1 or 2 bytes are written more than once, each
          * time the same. */
         uint8_t key[4];

@@ -62,14 +62,12 @@ ws_mask_sse2(uint8_t *dst, const uint8_t *src, size_t n, const uint8_t key[4],
     x86_store16(dst + n - 16, tail);
 }
 
-WS_TARGET("avx2") WS_INLINE __m256i
-x86_load32(const uint8_t *p)
+WS_TARGET("avx2") WS_INLINE __m256i x86_load32(const uint8_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
-WS_TARGET("avx2") WS_INLINE void
-x86_store32(uint8_t *p, __m256i v)
+WS_TARGET("avx2") WS_INLINE void x86_store32(uint8_t *p, __m256i v)
 {
     _mm256_storeu_si256((__m256i *)p, v);
 }
@@ -137,7 +135,8 @@ x86_cpuid(unsigned leaf, unsigned regs[4])
 #  if defined(_MSC_VER)
     int r[4];
     __cpuidex(r, 0, 0);
-    if ((unsigned)r[0] < leaf) return 0;
+    if ((unsigned)r[0] < leaf)
+        return 0;
     __cpuidex(r, (int)leaf, 0);
     for (int i = 0; i < 4; i++) {
         regs[i] = (unsigned)r[i];
@@ -164,10 +163,13 @@ ws_mask_avx2_supported(void)
     const unsigned avx2 = 1u << 5;                     /* leaf 7, ebx */
     const uint64_t xmm_and_ymm = 0x6;                  /* XCR0 */
     unsigned regs[4];
-    if (!x86_cpuid(1, regs)) return 0;
-    if ((regs[2] & osxsave) == 0 || (regs[2] & avx) == 0) return 0;
+    if (!x86_cpuid(1, regs))
+        return 0;
+    if ((regs[2] & osxsave) == 0 || (regs[2] & avx) == 0)
+        return 0;
     /* A processor may know AVX2 and a system not save its registers. */
-    if ((x86_saved_state() & xmm_and_ymm) != xmm_and_ymm) return 0;
+    if ((x86_saved_state() & xmm_and_ymm) != xmm_and_ymm)
+        return 0;
     return x86_cpuid(7, regs) && (regs[1] & avx2) != 0;
 }
 

@@ -62,8 +62,8 @@ enum ws_close_code {
     WS_CLOSE_GOING_AWAY = 1001,
     WS_CLOSE_PROTOCOL_ERROR = 1002,
     WS_CLOSE_UNSUPPORTED_DATA = 1003,
-    WS_CLOSE_NO_STATUS = 1005,      /* never on the wire */
-    WS_CLOSE_ABNORMAL = 1006,       /* never on the wire */
+    WS_CLOSE_NO_STATUS = 1005, /* never on the wire */
+    WS_CLOSE_ABNORMAL = 1006,  /* never on the wire */
     WS_CLOSE_INVALID_TEXT = 1007,
     WS_CLOSE_POLICY_VIOLATION = 1008,
     WS_CLOSE_MESSAGE_TOO_BIG = 1009,
@@ -72,7 +72,7 @@ enum ws_close_code {
     WS_CLOSE_SERVICE_RESTART = 1012,
     WS_CLOSE_TRY_AGAIN_LATER = 1013,
     WS_CLOSE_BAD_GATEWAY = 1014,
-    WS_CLOSE_TLS_HANDSHAKE = 1015,  /* never on the wire */
+    WS_CLOSE_TLS_HANDSHAKE = 1015, /* never on the wire */
 };
 
 #endif /* WS_OPCODE_H */

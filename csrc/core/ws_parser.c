@@ -8,8 +8,8 @@ ws_parser_init(struct ws_parser *p, int from_client, size_t max_frame_size)
 {
     memset(p, 0, sizeof(*p));
     p->from_client = from_client != 0;
-    p->max_frame_size = max_frame_size < WS_FRAME_SIZE_MAX ? max_frame_size
-                                                           : WS_FRAME_SIZE_MAX;
+    p->max_frame_size =
+        max_frame_size < WS_FRAME_SIZE_MAX ? max_frame_size : WS_FRAME_SIZE_MAX;
     p->need = 2;
 }
 
@@ -107,14 +107,17 @@ parser_head(struct ws_parser *p, const uint8_t *data, size_t len)
     }
 
     uint64_t payload_len = data[1] & WS_BITS_LEN;
-    unsigned extended = payload_len < WS_LEN_16 ? 0 : payload_len == WS_LEN_16 ? 2 : 8;
+    unsigned extended = payload_len < WS_LEN_16    ? 0
+                        : payload_len == WS_LEN_16 ? 2
+                                                   : 8;
     size_t at = 2u + extended;
     if (extended != 0) {
         if (len < at) {
             p->need = at;
             return 0;
         }
-        if ((err = parser_extended_len(data + 2, extended, &payload_len)) != 0) {
+        if ((err = parser_extended_len(data + 2, extended, &payload_len)) !=
+            0) {
             return err;
         }
     }

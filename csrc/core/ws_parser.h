@@ -28,7 +28,8 @@ struct ws_head {
 
 struct ws_parser {
     /* from_client says whose frames these are: "a client MUST mask all frames
-     * that it sends to the server", "A server MUST NOT mask any frames" (5.1). */
+     * that it sends to the server", "A server MUST NOT mask any frames" (5.1).
+     */
     uint8_t from_client;
     /* rsv_allowed has the RSV bits that an extension gave a meaning. */
     uint8_t rsv_allowed;

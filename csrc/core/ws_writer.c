@@ -5,7 +5,9 @@
 size_t
 ws_writer_head_len(uint64_t payload_len, int masked)
 {
-    size_t extended = payload_len < WS_LEN_16 ? 0 : payload_len <= UINT16_MAX ? 2 : 8;
+    size_t extended = payload_len < WS_LEN_16     ? 0
+                      : payload_len <= UINT16_MAX ? 2
+                                                  : 8;
     return 2 + extended + (masked ? 4 : 0);
 }
 

@@ -193,9 +193,12 @@ static PyObject *
 WSFrame_str(PyObject *self)
 {
     static const char *const names[16] = {
-        [WS_OP_CONTINUATION] = "CONTINUATION", [WS_OP_TEXT] = "TEXT",
-        [WS_OP_BINARY] = "BINARY", [WS_OP_CLOSE] = "CLOSE",
-        [WS_OP_PING] = "PING", [WS_OP_PONG] = "PONG",
+        [WS_OP_CONTINUATION] = "CONTINUATION",
+        [WS_OP_TEXT] = "TEXT",
+        [WS_OP_BINARY] = "BINARY",
+        [WS_OP_CLOSE] = "CLOSE",
+        [WS_OP_PING] = "PING",
+        [WS_OP_PONG] = "PONG",
     };
     WSFrameObject *f = (WSFrameObject *)self;
     return PyUnicode_FromFormat(
@@ -209,45 +212,52 @@ WSFrame_str(PyObject *self)
 /* ---- type ---- */
 
 PyDoc_STRVAR(WSFrame_doc,
-"One received WebSocket frame (RFC 6455, 5.2).\n"
-"\n"
-"A frame, and every memoryview, slice or array over it, may be kept for as\n"
-"long as you like and used on any thread: its bytes never change. A kept frame\n"
-"of more than 128 bytes keeps the read block it arrived in, at most 64 KiB\n"
-"(more only where the frame itself is larger).\n"
-"\n"
-"The frame is a read-only buffer of its payload: bytes(frame),\n"
-"memoryview(frame) and numpy.frombuffer(frame, ...) work.");
+             "One received WebSocket frame (RFC 6455, 5.2).\n"
+             "\n"
+             "A frame, and every memoryview, slice or array over it, may be "
+             "kept for as\n"
+             "long as you like and used on any thread: its bytes never change. "
+             "A kept frame\n"
+             "of more than 128 bytes keeps the read block it arrived in, at "
+             "most 64 KiB\n"
+             "(more only where the frame itself is larger).\n"
+             "\n"
+             "The frame is a read-only buffer of its payload: bytes(frame),\n"
+             "memoryview(frame) and numpy.frombuffer(frame, ...) work.");
 
 PyDoc_STRVAR(WSFrame_as_bytes_doc,
-"get_payload_as_bytes($self, /)\n--\n\n"
-"Return a copy of the payload as bytes.");
+             "get_payload_as_bytes($self, /)\n--\n\n"
+             "Return a copy of the payload as bytes.");
 PyDoc_STRVAR(WSFrame_as_utf8_text_doc,
-"get_payload_as_utf8_text($self, /)\n--\n\n"
-"Return the payload decoded as UTF-8.\n"
-"\n"
-"Raises UnicodeDecodeError. If that leaves the callback of a TEXT frame, the\n"
-"connection is failed with close code 1007 (RFC 6455, 8.1).");
+             "get_payload_as_utf8_text($self, /)\n--\n\n"
+             "Return the payload decoded as UTF-8.\n"
+             "\n"
+             "Raises UnicodeDecodeError. If that leaves the callback of a TEXT "
+             "frame, the\n"
+             "connection is failed with close code 1007 (RFC 6455, 8.1).");
 PyDoc_STRVAR(WSFrame_as_ascii_text_doc,
-"get_payload_as_ascii_text($self, /)\n--\n\n"
-"Return the payload decoded as ASCII. Raises UnicodeDecodeError.");
+             "get_payload_as_ascii_text($self, /)\n--\n\n"
+             "Return the payload decoded as ASCII. Raises UnicodeDecodeError.");
 PyDoc_STRVAR(WSFrame_as_memoryview_doc,
-"get_payload_as_memoryview($self, /)\n--\n\n"
-"Return a read-only memoryview of the payload, without a copy.\n"
-"\n"
-"The view keeps the frame alive; it may be kept.");
-PyDoc_STRVAR(WSFrame_get_close_code_doc,
-"get_close_code($self, /)\n--\n\n"
-"Return the WSCloseCode of a CLOSE frame, WSCloseCode.NO_INFO where it is\n"
-"empty (RFC 6455, 5.5.1). Raises ValueError for any other frame.");
-PyDoc_STRVAR(WSFrame_get_close_message_doc,
-"get_close_message($self, /)\n--\n\n"
-"Return the reason of a CLOSE frame as bytes, None where there is none.\n"
-"Raises ValueError for any other frame.");
-PyDoc_STRVAR(WSFrame_get_close_reason_doc,
-"get_close_reason($self, /)\n--\n\n"
-"Return the reason of a CLOSE frame as str, None where there is none.\n"
-"Raises ValueError for any other frame.");
+             "get_payload_as_memoryview($self, /)\n--\n\n"
+             "Return a read-only memoryview of the payload, without a copy.\n"
+             "\n"
+             "The view keeps the frame alive; it may be kept.");
+PyDoc_STRVAR(
+    WSFrame_get_close_code_doc,
+    "get_close_code($self, /)\n--\n\n"
+    "Return the WSCloseCode of a CLOSE frame, WSCloseCode.NO_INFO where it is\n"
+    "empty (RFC 6455, 5.5.1). Raises ValueError for any other frame.");
+PyDoc_STRVAR(
+    WSFrame_get_close_message_doc,
+    "get_close_message($self, /)\n--\n\n"
+    "Return the reason of a CLOSE frame as bytes, None where there is none.\n"
+    "Raises ValueError for any other frame.");
+PyDoc_STRVAR(
+    WSFrame_get_close_reason_doc,
+    "get_close_reason($self, /)\n--\n\n"
+    "Return the reason of a CLOSE frame as str, None where there is none.\n"
+    "Raises ValueError for any other frame.");
 
 static PyMethodDef WSFrame_methods[] = {
     {"get_payload_as_bytes", WSFrame_as_bytes, METH_NOARGS,
@@ -273,7 +283,8 @@ static PyGetSetDef WSFrame_getset[] = {
     {"fin", WSFrame_get_fin, NULL,
      "bool: whether this is the last frame of its message.", NULL},
     {"rsv1", WSFrame_get_rsv, NULL,
-     "bool: the first reserved bit; set only where an extension was negotiated.",
+     "bool: the first reserved bit; set only where an extension was "
+     "negotiated.",
      (void *)(uintptr_t)WS_BIT_RSV1},
     {"rsv2", WSFrame_get_rsv, NULL, "bool: the second reserved bit.",
      (void *)(uintptr_t)WS_BIT_RSV2},

@@ -1,5 +1,5 @@
-/* io.h - the way out of a connection: how a transport reaches the socket without
- * knowing what carries its bytes.
+/* io.h - the way out of a connection: how a transport reaches the socket
+ * without knowing what carries its bytes.
  *
  * Ownership: the transport owns the pyws_way and, in it, the target.
  */

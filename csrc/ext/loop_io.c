@@ -48,9 +48,9 @@ loop_write(struct pyws_way *way, const struct pyws_out *out, size_t from)
 
     PyObject *target = Py_NewRef(way->target);
     PyObject *args[3] = {NULL, target, bytes};
-    PyObject *result = PyObject_VectorcallMethod(
-        way->state->str_write, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
-        NULL);
+    PyObject *result =
+        PyObject_VectorcallMethod(way->state->str_write, args + 1,
+                                  2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(target);
     Py_DECREF(bytes);
     Py_XDECREF(result);
@@ -61,8 +61,8 @@ static PyObject *
 loop_ask(struct pyws_way *way, PyObject *name)
 {
     PyObject *args[2] = {NULL, way->target};
-    return PyObject_VectorcallMethod(
-        name, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    return PyObject_VectorcallMethod(name, args + 1,
+                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
 /* Whether the loop's transport is open and holds nothing that would be

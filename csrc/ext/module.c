@@ -23,11 +23,14 @@ module_mask_kernel(PyObject *module, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef module_methods[] = {
     {"_forked", module_forked, METH_NOARGS,
-     "_forked($module, /)\n--\n\nRuns in a forked child: forget all mask keys."},
+     "_forked($module, /)\n--\n\nRuns in a forked child: forget all mask "
+     "keys."},
     {"mask_kernel", module_mask_kernel, METH_NOARGS,
      "mask_kernel($module, /)\n--\n\n"
-     "Return the name of the mask kernel of new connections: \"avx2\", \"sse2\",\n"
-     "\"neon\" or \"generic\". The environment variable PICOWS_C_MASK forces one."},
+     "Return the name of the mask kernel of new connections: \"avx2\", "
+     "\"sse2\",\n"
+     "\"neon\" or \"generic\". The environment variable PICOWS_C_MASK forces "
+     "one."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -63,7 +66,7 @@ exec_enums(pyws_state *state)
 {
     static const unsigned opcodes[] = {
         WS_OP_CONTINUATION, WS_OP_TEXT, WS_OP_BINARY,
-        WS_OP_CLOSE, WS_OP_PING, WS_OP_PONG,
+        WS_OP_CLOSE,        WS_OP_PING, WS_OP_PONG,
     };
     PyObject *enums = PyImport_ImportModule("picows_c.enums");
     if (enums == NULL) {
@@ -118,19 +121,19 @@ module_exec(PyObject *module)
 
 /* ---- life ---- */
 
-#define STATE_OBJECTS(visit)            \
-    visit(state->WSFrame_type);         \
-    visit(state->WSTransport_type);     \
-    visit(state->WSReader_type);        \
-    visit(state->WSCloseCode);          \
-    visit(state->str_on_ws_frame);      \
-    visit(state->str_write);            \
-    visit(state->str_is_closing);       \
-    visit(state->str_get_write_buffer_size); \
-    visit(state->str_head_received);    \
-    visit(state->str_callback_failed);  \
-    visit(state->str_close_complete);   \
-    visit(state->str_discard_exhausted)
+#define STATE_OBJECTS(visit)               \
+  visit(state->WSFrame_type);              \
+  visit(state->WSTransport_type);          \
+  visit(state->WSReader_type);             \
+  visit(state->WSCloseCode);               \
+  visit(state->str_on_ws_frame);           \
+  visit(state->str_write);                 \
+  visit(state->str_is_closing);            \
+  visit(state->str_get_write_buffer_size); \
+  visit(state->str_head_received);         \
+  visit(state->str_callback_failed);       \
+  visit(state->str_close_complete);        \
+  visit(state->str_discard_exhausted)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

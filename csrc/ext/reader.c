@@ -53,9 +53,9 @@ reader_callback_failed(WSReaderObject *r, WSFrameObject *frame)
     PyObject *raised = pyws_take_raised();
     PyObject *args[4] = {NULL, (PyObject *)r, raised,
                          invalid_text ? Py_True : Py_False};
-    PyObject *result = PyObject_VectorcallMethod(
-        r->state->str_callback_failed, args + 1,
-        3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *result =
+        PyObject_VectorcallMethod(r->state->str_callback_failed, args + 1,
+                                  3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(raised);
     return reader_done(result);
 }
@@ -88,9 +88,9 @@ reader_deliver(WSReaderObject *r, WSTransportObject *t, WSFrameObject *frame)
 {
     PyObject *listener = Py_NewRef(r->listener);
     PyObject *args[4] = {NULL, listener, (PyObject *)t, (PyObject *)frame};
-    PyObject *result = PyObject_VectorcallMethod(
-        r->state->str_on_ws_frame, args + 1,
-        3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *result =
+        PyObject_VectorcallMethod(r->state->str_on_ws_frame, args + 1,
+                                  3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(listener);
     if (WS_UNLIKELY(result == NULL)) {
         return reader_callback_failed(r, frame);
@@ -131,9 +131,9 @@ static int
 reader_fail(WSReaderObject *r, int err)
 {
     reader_discard(r);
-    return reader_done(PyObject_CallMethod(
-        (PyObject *)r, "_protocol_failed", "Is", ws_err_close_code(err),
-        ws_err_text(err)));
+    return reader_done(PyObject_CallMethod((PyObject *)r, "_protocol_failed",
+                                           "Is", ws_err_close_code(err),
+                                           ws_err_text(err)));
 }
 
 static int
@@ -144,8 +144,8 @@ reader_note_close(WSReaderObject *r, const struct ws_close *close)
         (const char *)close->reason, (Py_ssize_t)close->reason_len));
 }
 
-/* The peer's CLOSE, with |code|, was delivered: answers it where the listener did
- * not, and leaves the rest to the package. */
+/* The peer's CLOSE, with |code|, was delivered: answers it where the listener
+ * did not, and leaves the rest to the package. */
 static int
 reader_finish_close(WSReaderObject *r, WSTransportObject *t, unsigned code)
 {
@@ -157,8 +157,8 @@ reader_finish_close(WSReaderObject *r, WSTransportObject *t, unsigned code)
     if (pyws_transport_close(t, &answer) < 0) {
         return -1;
     }
-    return reader_done(PyObject_CallMethodNoArgs(
-        (PyObject *)r, r->state->str_close_complete));
+    return reader_done(
+        PyObject_CallMethodNoArgs((PyObject *)r, r->state->str_close_complete));
 }
 
 /* One parsed frame: |head|, its payload still masked at the ring's front.  The
@@ -285,8 +285,8 @@ head_fields(const struct ws_http *h, const uint8_t *head)
         }
         PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
         for (int part = 0; part < 2; part++) {
-            PyObject *text = span_text(head, part == 0 ? h->fields[i].name
-                                                       : h->fields[i].value);
+            PyObject *text = span_text(
+                head, part == 0 ? h->fields[i].name : h->fields[i].value);
             if (text == NULL) {
                 Py_DECREF(list);
                 return NULL;
@@ -322,11 +322,11 @@ reader_head_complete(WSReaderObject *r, int head_len)
     r->http = NULL;
     reader_discard(r);
     if (first != NULL && second != NULL) {
-        PyObject *args[6] = {NULL, (PyObject *)r, first, second, version,
-                             fields};
-        result = PyObject_VectorcallMethod(
-            r->state->str_head_received, args + 1,
-            5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        PyObject *args[6] = {NULL,   (PyObject *)r, first,
+                             second, version,       fields};
+        result =
+            PyObject_VectorcallMethod(r->state->str_head_received, args + 1,
+                                      5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
     Py_XDECREF(first);
     Py_XDECREF(second);
@@ -633,10 +633,12 @@ WSReader_dealloc(PyObject *self)
 
 /* ---- type ---- */
 
-PyDoc_STRVAR(WSReader_doc,
-"The receiving side of one connection: get_buffer() and buffer_updated() of\n"
-"asyncio.BufferedProtocol. The package's protocol derives from it and\n"
-"supplies what happens once per connection.");
+PyDoc_STRVAR(
+    WSReader_doc,
+    "The receiving side of one connection: get_buffer() and buffer_updated() "
+    "of\n"
+    "asyncio.BufferedProtocol. The package's protocol derives from it and\n"
+    "supplies what happens once per connection.");
 
 static PyMethodDef WSReader_methods[] = {
     {"get_buffer", WSReader_get_buffer, METH_O,
@@ -648,7 +650,8 @@ static PyMethodDef WSReader_methods[] = {
     {"_start_frames", WSReader_start_frames, METH_VARARGS,
      "_start_frames($self, transport, listener, max_frame_size, extended, /)\n"
      "--\n\n"
-     "The handshake is done: what follows are frames; extended allows RSV bits."},
+     "The handshake is done: what follows are frames; extended allows RSV "
+     "bits."},
     {"_stop_frames", WSReader_stop_frames, METH_NOARGS,
      "_stop_frames($self, /)\n--\n\n"
      "Deliver nothing more; discard what comes."},

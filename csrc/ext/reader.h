@@ -1,5 +1,5 @@
-/* reader.h - WSReader: the receiving side of a connection, from bytes to the call
- * of the listener.  Internal: the package's protocol derives from it.
+/* reader.h - WSReader: the receiving side of a connection, from bytes to the
+ * call of the listener.  Internal: the package's protocol derives from it.
  *
  * Its asyncio face is the pair of asyncio.BufferedProtocol: get_buffer() lends
  * room in the ring, buffer_updated() runs the parse loop.

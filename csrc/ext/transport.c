@@ -44,13 +44,14 @@ transport_emit(WSTransportObject *t, unsigned opcode, int fin, unsigned rsv,
     struct pyws_out out;
 
     out.masked = t->conn.is_client;
-    if (out.masked && ws_entropy_key(t->entropy, t->state->fork_generation,
-                                     out.key) != 0) {
+    if (out.masked &&
+        ws_entropy_key(t->entropy, t->state->fork_generation, out.key) != 0) {
         pyws_raise_entropy();
         return -1;
     }
-    uint8_t *end = ws_writer_head(out.head, (fin ? WS_BIT_FIN : 0) | rsv | opcode,
-                                  len, out.masked ? out.key : NULL);
+    uint8_t *end =
+        ws_writer_head(out.head, (fin ? WS_BIT_FIN : 0) | rsv | opcode, len,
+                       out.masked ? out.key : NULL);
     out.head_len = (uint8_t)(end - out.head);
     out.mask = t->conn.mask;
     out.payload = payload;
@@ -104,8 +105,8 @@ pyws_transport_close(WSTransportObject *t, const struct ws_close *close)
     }
     PyObject *owner = Py_NewRef(t->owner);
     PyObject *result = PyObject_CallMethod(
-        owner, "_close_sent", "Iz#", close->code,
-        (const char *)close->reason, (Py_ssize_t)close->reason_len);
+        owner, "_close_sent", "Iz#", close->code, (const char *)close->reason,
+        (Py_ssize_t)close->reason_len);
     Py_DECREF(owner);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -129,8 +130,8 @@ pyws_transport_pong(WSTransportObject *t, const uint8_t *payload, size_t len)
 
 /* ---- arguments ---- */
 
-/* The number in |o|, an int or an enum member; |err| says what is wrong with one
- * that is not within 0..|max|.  -1 with TypeError or ValueError set. */
+/* The number in |o|, an int or an enum member; |err| says what is wrong with
+ * one that is not within 0..|max|.  -1 with TypeError or ValueError set. */
 static long
 args_number(PyObject *o, long max, int err)
 {
@@ -162,7 +163,15 @@ transport_opcode(PyObject *o)
 }
 
 /* The arguments of send(): two, then fin, rsv1, rsv2, rsv3. */
-enum { SEND_TYPE, SEND_MESSAGE, SEND_FIN, SEND_RSV1, SEND_RSV2, SEND_RSV3, SEND_ARGS };
+enum {
+    SEND_TYPE,
+    SEND_MESSAGE,
+    SEND_FIN,
+    SEND_RSV1,
+    SEND_RSV2,
+    SEND_RSV3,
+    SEND_ARGS
+};
 static const char *const send_names[SEND_ARGS] = {
     "msg_type", "message", "fin", "rsv1", "rsv2", "rsv3",
 };
@@ -428,8 +437,8 @@ WSTransport_write_paused(PyObject *self, PyObject *flag)
 static int
 WSTransport_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"owner", "target", "fd", "is_client", "auto_pong",
-                            NULL};
+    static char *names[] = {"owner",     "target",    "fd",
+                            "is_client", "auto_pong", NULL};
     WSTransportObject *t = (WSTransportObject *)self;
     PyObject *owner, *target;
     int fd, is_client, auto_pong;
@@ -554,41 +563,57 @@ WSTransport_get_owner(PyObject *self, void *Py_UNUSED(closure))
 /* ---- type ---- */
 
 PyDoc_STRVAR(WSTransport_doc,
-"The sending side of one connection, as far as bytes go; what is awaited is\n"
-"added by picows_c.WSTransport.");
-PyDoc_STRVAR(WSTransport_send_doc,
-"send($self, /, msg_type, message, fin=True, rsv1=False, rsv2=False, rsv3=False)\n"
-"--\n\n"
-"Send one frame (RFC 6455, 5.2 and 5.6).\n"
-"\n"
-"message: str (sent as UTF-8), any C-contiguous buffer, or None for an empty\n"
-"payload. It is copied or in the system's hands when send() returns.\n"
-"fin: whether the frame ends its message. The fragments of a message follow\n"
-"each other as CONTINUATION frames (5.4); only control frames may stand between.\n"
-"\n"
-"Never blocks. Does nothing once CLOSE was sent or the connection is lost.\n"
-"send(WSMsgType.CLOSE, ...) is checked and goes the way of send_close().\n"
-"\n"
-"Raises TypeError (the type of an argument), ValueError (a reserved opcode, RSV\n"
-"bits without an extension, fragments out of order, a control frame over 125\n"
-"bytes or with fin=False), UnicodeEncodeError (a lone surrogate), RuntimeError\n"
-"(another thread than the connection's).");
-PyDoc_STRVAR(WSTransport_send_ping_doc,
-"send_ping($self, /, message=None)\n--\n\n"
-"Send a PING with up to 125 bytes (RFC 6455, 5.5.2). Raises as send().");
-PyDoc_STRVAR(WSTransport_send_pong_doc,
-"send_pong($self, /, message=None)\n--\n\n"
-"Send a PONG with up to 125 bytes (RFC 6455, 5.5.3). Raises as send().");
-PyDoc_STRVAR(WSTransport_send_close_doc,
-"send_close($self, /, close_code=WSCloseCode.NO_INFO, close_message=None)\n--\n\n"
-"Send CLOSE (RFC 6455, 5.5.1 and 7.1.2); the second call does nothing.\n"
-"\n"
-"close_code: 1000-1003, 1007-1014 or 3000-4999; NO_INFO sends an empty CLOSE.\n"
-"close_message: up to 123 bytes of UTF-8, only together with a code.\n"
-"\n"
-"The connection ends when the peer has answered, at the latest after\n"
-"close_timeout; disconnect() does not wait for the answer.\n"
-"Raises ValueError for other codes and reasons, RuntimeError on another thread.");
+             "The sending side of one connection, as far as bytes go; what is "
+             "awaited is\n"
+             "added by picows_c.WSTransport.");
+PyDoc_STRVAR(
+    WSTransport_send_doc,
+    "send($self, /, msg_type, message, fin=True, rsv1=False, rsv2=False, "
+    "rsv3=False)\n"
+    "--\n\n"
+    "Send one frame (RFC 6455, 5.2 and 5.6).\n"
+    "\n"
+    "message: str (sent as UTF-8), any C-contiguous buffer, or None for an "
+    "empty\n"
+    "payload. It is copied or in the system's hands when send() returns.\n"
+    "fin: whether the frame ends its message. The fragments of a message "
+    "follow\n"
+    "each other as CONTINUATION frames (5.4); only control frames may stand "
+    "between.\n"
+    "\n"
+    "Never blocks. Does nothing once CLOSE was sent or the connection is "
+    "lost.\n"
+    "send(WSMsgType.CLOSE, ...) is checked and goes the way of send_close().\n"
+    "\n"
+    "Raises TypeError (the type of an argument), ValueError (a reserved "
+    "opcode, RSV\n"
+    "bits without an extension, fragments out of order, a control frame over "
+    "125\n"
+    "bytes or with fin=False), UnicodeEncodeError (a lone surrogate), "
+    "RuntimeError\n"
+    "(another thread than the connection's).");
+PyDoc_STRVAR(
+    WSTransport_send_ping_doc,
+    "send_ping($self, /, message=None)\n--\n\n"
+    "Send a PING with up to 125 bytes (RFC 6455, 5.5.2). Raises as send().");
+PyDoc_STRVAR(
+    WSTransport_send_pong_doc,
+    "send_pong($self, /, message=None)\n--\n\n"
+    "Send a PONG with up to 125 bytes (RFC 6455, 5.5.3). Raises as send().");
+PyDoc_STRVAR(
+    WSTransport_send_close_doc,
+    "send_close($self, /, close_code=WSCloseCode.NO_INFO, "
+    "close_message=None)\n--\n\n"
+    "Send CLOSE (RFC 6455, 5.5.1 and 7.1.2); the second call does nothing.\n"
+    "\n"
+    "close_code: 1000-1003, 1007-1014 or 3000-4999; NO_INFO sends an empty "
+    "CLOSE.\n"
+    "close_message: up to 123 bytes of UTF-8, only together with a code.\n"
+    "\n"
+    "The connection ends when the peer has answered, at the latest after\n"
+    "close_timeout; disconnect() does not wait for the answer.\n"
+    "Raises ValueError for other codes and reasons, RuntimeError on another "
+    "thread.");
 
 static PyMethodDef WSTransport_methods[] = {
     {"send", (PyCFunction)(void (*)(void))WSTransport_send,

@@ -1,8 +1,9 @@
 /* transport.h - WSTransport: the sending side of a connection.
  *
- * Ownership: the transport owns its way out, its entropy pool and a reference to
- * its owner, the protocol, until the connection is lost (that cycle is broken
- * by pyws_transport_lost).  The reader owns a reference to the transport.
+ * Ownership: the transport owns its way out, its entropy pool and a reference
+ * to its owner, the protocol, until the connection is lost (that cycle is
+ * broken by pyws_transport_lost).  The reader owns a reference to the
+ * transport.
  */
 #ifndef PYWS_TRANSPORT_H
 #define PYWS_TRANSPORT_H
@@ -28,7 +29,8 @@ typedef struct {
     /* pong_waits is 1 while pong[0..pong_len) waits for the way out. */
     uint8_t pong_waits;
     uint8_t pong_len;
-    /* write_paused is 1 while the way out holds more than its high watermark. */
+    /* write_paused is 1 while the way out holds more than its high watermark.
+     */
     uint8_t write_paused;
     uint8_t pong[WS_CONTROL_MAX];
     PyObject *weakrefs;
@@ -48,7 +50,8 @@ int pyws_transport_send(WSTransportObject *t, unsigned opcode, int fin,
 int pyws_transport_close(WSTransportObject *t, const struct ws_close *close);
 
 /* pyws_transport_pong answers a PING.  While the way out is full the answers
- * collapse into the last one (RFC 6455, 5.5.3 allows that).  Returns as above. */
+ * collapse into the last one (RFC 6455, 5.5.3 allows that).  Returns as above.
+ */
 int pyws_transport_pong(WSTransportObject *t, const uint8_t *payload,
                         size_t len);
 

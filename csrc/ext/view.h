@@ -17,8 +17,8 @@ struct pyws_view {
 
 /* pyws_view_get fills |*v| from |o|: None or absent (NULL) is empty, str its
  * UTF-8, anything else its C-contiguous buffer.  It can run Python code: check
- * the connection afterwards.  Returns 0, or -1 with an exception set: TypeError,
- * UnicodeEncodeError (a lone surrogate), BufferError. */
+ * the connection afterwards.  Returns 0, or -1 with an exception set:
+ * TypeError, UnicodeEncodeError (a lone surrogate), BufferError. */
 int pyws_view_get(struct pyws_view *v, PyObject *o);
 
 /* pyws_view_release ends the export; a view that pyws_view_get() refused has

@@ -14,8 +14,8 @@ ws_entropy_fill(void *dst, size_t n)
     if (n > ULONG_MAX) {
         return -1;
     }
-    NTSTATUS status = BCryptGenRandom(NULL, dst, (ULONG)n,
-                                      BCRYPT_USE_SYSTEM_PREFERRED_RNG);
+    NTSTATUS status =
+        BCryptGenRandom(NULL, dst, (ULONG)n, BCRYPT_USE_SYSTEM_PREFERRED_RNG);
     return status >= 0 ? 0 : -1;
 }
 

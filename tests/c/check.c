@@ -59,7 +59,8 @@ uint8_t *
 guard_copy(const void *src, size_t size)
 {
     uint8_t *p = guard_new(size);
-    if (size != 0) memcpy(p, src, size);
+    if (size != 0)
+        memcpy(p, src, size);
     return p;
 }
 
@@ -73,9 +74,11 @@ static void *
 failing_alloc(size_t size, void *user)
 {
     struct failing_mem *fm = user;
-    if (failing_mem_fails(fm)) return NULL;
+    if (failing_mem_fails(fm))
+        return NULL;
     void *p = malloc(size);
-    if (p != NULL) fm->alive++;
+    if (p != NULL)
+        fm->alive++;
     return p;
 }
 
@@ -83,8 +86,10 @@ static void *
 failing_resize(void *ptr, size_t size, void *user)
 {
     struct failing_mem *fm = user;
-    if (failing_mem_fails(fm)) return NULL;
-    if (ptr == NULL) fm->alive++;
+    if (failing_mem_fails(fm))
+        return NULL;
+    if (ptr == NULL)
+        fm->alive++;
     return realloc(ptr, size);
 }
 
@@ -92,7 +97,8 @@ static void
 failing_release(void *ptr, void *user)
 {
     struct failing_mem *fm = user;
-    if (ptr != NULL) fm->alive--;
+    if (ptr != NULL)
+        fm->alive--;
     free(ptr);
 }
 

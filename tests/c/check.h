@@ -33,32 +33,33 @@ void check_context(const char *format, ...);
 /* check_count counts every check that was made. */
 extern unsigned long check_count;
 
-#define CHECK(cond)                                      \
-    do {                                                 \
-        check_count++;                                   \
-        if (!(cond)) check_fail(__FILE__, __LINE__, #cond); \
-    } while (0)
+#define CHECK(cond)                          \
+  do {                                       \
+    check_count++;                           \
+    if (!(cond))                             \
+      check_fail(__FILE__, __LINE__, #cond); \
+  } while (0)
 
 /* CHECK_INT compares two integers and prints both. */
-#define CHECK_INT(got, want)                                                   \
-    do {                                                                       \
-        long long got_ = (long long)(got), want_ = (long long)(want);          \
-        check_count++;                                                         \
-        if (got_ != want_) {                                                   \
-            char text_[200];                                                   \
-            snprintf(text_, sizeof(text_), "%s is %lld, not %lld", #got, got_, \
-                     want_);                                                   \
-            check_fail(__FILE__, __LINE__, text_);                             \
-        }                                                                      \
-    } while (0)
+#define CHECK_INT(got, want)                                             \
+  do {                                                                   \
+    long long got_ = (long long)(got), want_ = (long long)(want);        \
+    check_count++;                                                       \
+    if (got_ != want_) {                                                 \
+      char text_[200];                                                   \
+      snprintf(text_, sizeof(text_), "%s is %lld, not %lld", #got, got_, \
+               want_);                                                   \
+      check_fail(__FILE__, __LINE__, text_);                             \
+    }                                                                    \
+  } while (0)
 
 /* CHECK_BYTES compares |n| bytes. */
-#define CHECK_BYTES(got, want, n)                                            \
-    do {                                                                     \
-        check_count++;                                                       \
-        if ((n) != 0 && memcmp((got), (want), (n)) != 0)                     \
-            check_fail(__FILE__, __LINE__, #got " differs from " #want);     \
-    } while (0)
+#define CHECK_BYTES(got, want, n)                                  \
+  do {                                                             \
+    check_count++;                                                 \
+    if ((n) != 0 && memcmp((got), (want), (n)) != 0)               \
+      check_fail(__FILE__, __LINE__, #got " differs from " #want); \
+  } while (0)
 
 /* guard_new returns |size| writable bytes that end exactly where an unmapped
  * page begins, and follow one after rounding: reading one byte too many is a

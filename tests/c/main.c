@@ -6,16 +6,17 @@ extern const struct suite suite_err, suite_block, suite_ring, suite_mask,
     suite_entropy;
 
 static const struct suite *const suites[] = {
-    &suite_err,    &suite_block, &suite_ring, &suite_mask,
-    &suite_parser, &suite_writer, &suite_close, &suite_utf8,
-    &suite_conn,   &suite_http,  &suite_entropy,
+    &suite_err,    &suite_block,  &suite_ring,    &suite_mask,
+    &suite_parser, &suite_writer, &suite_close,   &suite_utf8,
+    &suite_conn,   &suite_http,   &suite_entropy,
 };
 
 static int
 wanted(const char *name, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], name) == 0) return 1;
+        if (strcmp(argv[i], name) == 0)
+            return 1;
     }
     return argc <= 1;
 }
@@ -26,7 +27,8 @@ main(int argc, char **argv)
     unsigned tests = 0;
     for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++) {
         const struct suite *s = suites[i];
-        if (!wanted(s->name, argc, argv)) continue;
+        if (!wanted(s->name, argc, argv))
+            continue;
         for (const struct test *t = s->tests; t->name != NULL; t++) {
             unsigned long before = check_count;
             check_context("-");

@@ -336,7 +336,8 @@ worker_send(struct worker *me, struct ws_block *b, unsigned seed)
     _Atomic(struct parcel *) *box = &boxes[me->id][to][seed % BOXES];
     if (atomic_load_explicit(box, memory_order_relaxed) == NULL) {
         atomic_store_explicit(box, p, memory_order_release);
-    } else {
+    }
+    else {
         parcel_open(me, p);
     }
 }
@@ -362,7 +363,8 @@ worker_run(void *arg)
             memset(b->data, (int)(pick & 0xFF), b->cap);
             b->used = 0;
             me->reused++;
-        } else if (b != NULL) {
+        }
+        else if (b != NULL) {
             me->appended++;
         }
         if (b != NULL && b->cap - b->used < 200) {

@@ -169,7 +169,8 @@ test_reasons(void)
             CHECK(got.reason == p + 2);
             CHECK_INT(got.reason_len, n);
             CHECK_INT(ws_close_check(&said), 0);
-        } else {
+        }
+        else {
             CHECK_INT(err, WS_ERR_CLOSE_TEXT);
             CHECK_INT(got.code, 0);
             CHECK(got.reason == NULL);

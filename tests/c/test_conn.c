@@ -314,7 +314,8 @@ test_actions(void)
                                        ways[way].state == WS_CONN_CLOSED
                                    ? 0
                                    : WS_ACT_PONG;
-                    } else if (op == WS_OP_CLOSE) {
+                    }
+                    else if (op == WS_OP_CLOSE) {
                         want = WS_ACT_DELIVER | WS_ACT_CLOSE;
                     }
                     CHECK_INT(receive(&c, op, "", 0, &actions, &close), 0);
@@ -327,7 +328,8 @@ test_actions(void)
                         CHECK_INT(c.state, ways[way].state == WS_CONN_OPEN
                                                ? WS_CONN_CLOSING
                                                : ways[way].state);
-                    } else {
+                    }
+                    else {
                         CHECK(memcmp(&c, &before, sizeof(c)) == 0);
                     }
                 }

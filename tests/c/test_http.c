@@ -21,8 +21,8 @@ log_add(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(log_text + log_len, sizeof(log_text) - log_len, format,
-                      args);
+    int n =
+        vsnprintf(log_text + log_len, sizeof(log_text) - log_len, format, args);
     va_end(args);
     CHECK(n >= 0 && (size_t)n < sizeof(log_text) - log_len);
     log_len += (size_t)n;
@@ -55,15 +55,16 @@ log_fields(const struct ws_http *h, const uint8_t *head)
                       span_same(head, f->value, f[run].value);) {
             run++;
         }
-        if (run > 1) log_add("again *%u\n", (unsigned)run - 1);
+        if (run > 1)
+            log_add("again *%u\n", (unsigned)run - 1);
     }
 }
 
 static const char *
 error_name(int err)
 {
-    static const char *const names[] = {"SYNTAX", "LINE",      "VERSION",
-                                        "HEADER", "FOLDED",    "TOO_LARGE",
+    static const char *const names[] = {"SYNTAX",  "LINE",   "VERSION",
+                                        "HEADER",  "FOLDED", "TOO_LARGE",
                                         "TOO_MANY"};
     int i = WS_ERR_HTTP_SYNTAX - err;
     CHECK(i >= 0 && i < (int)(sizeof(names) / sizeof(names[0])));
@@ -91,7 +92,8 @@ log_result(const struct ws_http *h, int rc, const uint8_t *head)
     if (h->is_response) {
         log_add("status=%u\n", h->status);
         log_span("reason=", head, h->reason);
-    } else {
+    }
+    else {
         log_span("method=", head, h->method);
         log_span("\ntarget=", head, h->target);
     }
@@ -141,7 +143,8 @@ input_whole(struct input *in)
 static int
 input_after(const struct input *in, size_t n)
 {
-    if (in->rc > 0) return n >= (size_t)in->rc ? in->rc : 0;
+    if (in->rc > 0)
+        return n >= (size_t)in->rc ? in->rc : 0;
     return n > in->pos || n == WS_HTTP_HEAD_MAX ? in->rc : 0;
 }
 
@@ -151,11 +154,13 @@ static int
 piece_feed(const struct input *in, struct ws_http *h, size_t n, uint8_t garbage)
 {
     uint8_t *copy = guard_copy(in->bytes, n);
-    if (h->pos != 0) memset(copy, garbage, h->pos < n ? h->pos : n);
+    if (h->pos != 0)
+        memset(copy, garbage, h->pos < n ? h->pos : n);
     int rc = ws_http_feed(h, copy, n);
     guard_free(copy, n);
     CHECK_INT(rc, input_after(in, n));
-    if (rc == 0) CHECK_INT(h->pos, n);
+    if (rc == 0)
+        CHECK_INT(h->pos, n);
     return rc;
 }
 
@@ -181,7 +186,8 @@ input_crumbs(const struct input *in, uint8_t garbage)
     struct ws_http h;
     int rc = 0;
     uint8_t *window = guard_new(in->len);
-    if (in->len != 0) memset(window, garbage, in->len);
+    if (in->len != 0)
+        memset(window, garbage, in->len);
     check_context("%s, byte by byte among %02x", in->title, garbage);
     ws_http_init(&h, in->is_response);
     for (size_t n = 1; n <= in->len; n++) {
@@ -189,7 +195,8 @@ input_crumbs(const struct input *in, uint8_t garbage)
         rc = ws_http_feed(&h, window, n);
         window[n - 1] = garbage;
         CHECK_INT(rc, input_after(in, n));
-        if (rc == 0) CHECK_INT(h.pos, n);
+        if (rc == 0)
+            CHECK_INT(h.pos, n);
     }
     guard_free(window, in->len);
     log_result(&h, rc, in->bytes);
@@ -204,7 +211,8 @@ input_check(struct input *in)
     const size_t near = 300, stride = 97;
     for (size_t cut = 0; cut <= in->len; cut++) {
         int is_near = cut < near || cut + near > in->len;
-        if (in->len < 2000 || is_near || cut % stride == 0) input_cut(in, cut);
+        if (in->len < 2000 || is_near || cut % stride == 0)
+            input_cut(in, cut);
     }
     input_crumbs(in, 0);
     input_crumbs(in, '\n');
@@ -275,9 +283,11 @@ set_has(const char *set, int c)
 {
     for (const uint8_t *p = (const uint8_t *)set; *p != 0; p++) {
         if (p[1] == '-' && p[2] != 0) {
-            if (c >= p[0] && c <= p[2]) return 1;
+            if (c >= p[0] && c <= p[2])
+                return 1;
             p += 2;
-        } else if (c == *p) {
+        }
+        else if (c == *p) {
             return 1;
         }
     }
@@ -337,8 +347,8 @@ place_check(const struct place *place, int c)
     char head[100];
     struct ws_http h;
     size_t before = strlen(place->before);
-    int len = snprintf(head, sizeof(head), "%s?%s", place->before,
-                       place->after);
+    int len =
+        snprintf(head, sizeof(head), "%s?%s", place->before, place->after);
     check_context("byte %02x behind \"%s\"", c, place->before);
     head[before] = (char)c;
     uint8_t *copy = guard_copy(head, (size_t)len);
@@ -347,7 +357,8 @@ place_check(const struct place *place, int c)
     guard_free(copy, (size_t)len);
     if (set_has(place->good, c)) {
         CHECK_INT(rc, len);
-    } else {
+    }
+    else {
         CHECK_INT(rc, c == '\n' ? place->lf_err : place->err);
         CHECK_INT(h.pos, before);
     }
@@ -358,7 +369,8 @@ test_places(void)
 {
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         for (int c = 0; c < 256; c++) {
-            if (!set_has(places[i].skip, c)) place_check(&places[i], c);
+            if (!set_has(places[i].skip, c))
+                place_check(&places[i], c);
         }
     }
 }
@@ -458,10 +470,14 @@ test_vectors(void)
 }
 
 static const struct test tests[] = {
-    {"vectors", test_vectors},     {"requests", test_requests},
-    {"responses", test_responses}, {"changed", test_changed},
-    {"places", test_places},       {"versions", test_versions},
-    {"statuses", test_statuses},   {"terminal", test_terminal},
+    {"vectors", test_vectors},
+    {"requests", test_requests},
+    {"responses", test_responses},
+    {"changed", test_changed},
+    {"places", test_places},
+    {"versions", test_versions},
+    {"statuses", test_statuses},
+    {"terminal", test_terminal},
     {NULL, NULL},
 };
 

@@ -60,7 +60,8 @@ each_kernel(void (*test)(void))
     fill_random(noise, sizeof(noise));
     memset(canary, 0xEE, sizeof(canary));
     for (size_t i = 0; i < count; i++) {
-        if (!k[i].supported()) continue;
+        if (!k[i].supported())
+            continue;
         kernel = &k[i];
         check_context("%s", kernel->name);
         test();
@@ -71,25 +72,28 @@ static void
 test_selection(void)
 {
     static const char *const best_first[] = {"avx2", "sse2", "neon", "generic"};
-    static const char *const wrong[] = {"none", "AVX2", "sse",
-                                        "sse22", " ", "generic "};
+    static const char *const wrong[] = {"none",  "AVX2", "sse",
+                                        "sse22", " ",    "generic "};
     size_t count, rank = 0;
     const struct ws_mask_kernel *k = ws_mask_kernels(&count);
     const struct ws_mask_kernel *best = NULL;
     CHECK(count >= 1);
     for (size_t i = 0; i < count; i++) {
         check_context("kernel %s", k[i].name);
-        while (rank < 4 && strcmp(best_first[rank], k[i].name) != 0) rank++;
+        while (rank < 4 && strcmp(best_first[rank], k[i].name) != 0)
+            rank++;
         CHECK(rank < 4); /* a known name, and none out of order or twice */
         rank++;
         CHECK(k[i].fn != NULL);
         int supported = k[i].supported();
         CHECK(ws_mask_select(k[i].name) == (supported ? &k[i] : NULL));
-        if (best == NULL && supported) best = &k[i];
+        if (best == NULL && supported)
+            best = &k[i];
         if (!supported) {
-            printf("note mask     %s is compiled in, and NOT TESTED: this "
-                   "machine cannot run it\n",
-                   k[i].name);
+            printf(
+                "note mask     %s is compiled in, and NOT TESTED: this "
+                "machine cannot run it\n",
+                k[i].name);
         }
     }
     CHECK(strcmp(k[count - 1].name, "generic") == 0);
@@ -210,7 +214,8 @@ kernel_guards(void)
             for (unsigned ends = 0; ends < 4; ends++) {
                 uint8_t *src = ends & 1 ? from + room - len : from;
                 uint8_t *dst = ends & 2 ? to + room - len : to;
-                if (len != 0) memcpy(src, noise, len);
+                if (len != 0)
+                    memcpy(src, noise, len);
                 kernel->fn(dst, src, len, key, phase);
                 expect_bytes(dst, want, len, "guarded copy", len, ends & 1,
                              ends & 2, phase);
@@ -237,7 +242,8 @@ kernel_pieces(void)
         memcpy(block, noise, LEN_MAX);
         for (size_t done = 0; done < LEN_MAX;) {
             size_t n = check_random() % (most + 1);
-            if (n > LEN_MAX - done) n = LEN_MAX - done;
+            if (n > LEN_MAX - done)
+                n = LEN_MAX - done;
             const uint8_t *src = round % 8 < 4 ? noise : block;
             kernel->fn(block + done, src + done, n, key,
                        (unsigned)(phase + done) % 4);

@@ -176,10 +176,12 @@ feeder_compare(const struct feeder *f, const struct result *want)
     if (got->count < want->count) {
         const struct ws_head *next = &want->heads[got->count];
         CHECK(need <= next->len + next->payload_len);
-    } else if (want->err != 0) {
+    }
+    else if (want->err != 0) {
         size_t last = want->err_seen - f->out;
         CHECK(need <= (last > 2 ? last : 2));
-    } else {
+    }
+    else {
         CHECK(need <= want->need);
     }
 }
@@ -286,7 +288,8 @@ log_result(const struct vector *v, const struct result *r)
     if (r->err != 0) {
         log_add("error %s at offset %zu\n", error_name(r->err),
                 r->err_seen - 1);
-    } else {
+    }
+    else {
         log_add("need %zu\n", r->need);
     }
 }
@@ -309,14 +312,18 @@ options_read(const char *text)
         size_t word = strcspn(text, " ");
         if (word == 6 && memcmp(text, "server", 6) == 0) {
             o.from_client = 1;
-        } else if (word == 6 && memcmp(text, "client", 6) == 0) {
+        }
+        else if (word == 6 && memcmp(text, "client", 6) == 0) {
             o.from_client = 0;
-        } else if (word > 4 && memcmp(text, "max=", 4) == 0) {
+        }
+        else if (word > 4 && memcmp(text, "max=", 4) == 0) {
             unsigned long long max = strtoull(text + 4, NULL, 10);
             o.max = max < SIZE_MAX ? (size_t)max : SIZE_MAX;
-        } else if (word > 6 && memcmp(text, "allow=", 6) == 0) {
+        }
+        else if (word > 6 && memcmp(text, "allow=", 6) == 0) {
             o.allowed = (unsigned)strtoul(text + 6, NULL, 16);
-        } else {
+        }
+        else {
             CHECK(!"an option that is not known");
         }
         text += word;
@@ -588,7 +595,8 @@ test_two_bytes(void)
                     CHECK_INT(head.masked, 0);
                     CHECK_INT(q.in_message,
                               first % 16 >= 8 ? in_message : first < 128);
-                } else {
+                }
+                else {
                     CHECK_INT(rc, 0);
                     size_t want = len == 126   ? 4
                                   : len == 127 ? 10
@@ -627,11 +635,14 @@ length_check(unsigned size, uint64_t len, int from_client, size_t max)
     int rc = ws_parser_next(&p, at, n, &head);
     if (size == 8 && len >> 63 != 0) {
         CHECK_INT(rc, WS_ERR_LEN_SIGN);
-    } else if (len < (size == 2 ? 126u : 65536u)) {
+    }
+    else if (len < (size == 2 ? 126u : 65536u)) {
         CHECK_INT(rc, WS_ERR_LEN_NOT_MINIMAL);
-    } else if (len > max || len > WS_FRAME_SIZE_MAX) {
+    }
+    else if (len > max || len > WS_FRAME_SIZE_MAX) {
         CHECK_INT(rc, WS_ERR_FRAME_SIZE);
-    } else {
+    }
+    else {
         CHECK_INT(rc, 0);
         CHECK_INT(p.need, from_client ? n + 4 : n + (size_t)len);
     }
@@ -708,7 +719,8 @@ test_max_frame_size(void)
                     int rc = ws_parser_next(&p, buf, upto, &head);
                     if (len > limit) {
                         CHECK_INT(rc, WS_ERR_FRAME_SIZE);
-                    } else {
+                    }
+                    else {
                         CHECK(rc >= 0);
                         rc = rc == 0 ? ws_parser_next(&p, buf, n, &head) : rc;
                         CHECK_INT(rc, len == 0);
@@ -752,7 +764,8 @@ test_order(void)
             if (frame[0] == 0x01 || frame[0] == 0x82) {
                 want = in_message ? WS_ERR_CONT_EXPECTED : 1;
                 in_message = frame[0] == 0x01;
-            } else if (frame[0] == 0x00 || frame[0] == 0x80) {
+            }
+            else if (frame[0] == 0x00 || frame[0] == 0x80) {
                 want = in_message ? 1 : WS_ERR_CONT_UNSTARTED;
                 in_message = frame[0] == 0x00;
             }

@@ -149,7 +149,8 @@ probe_reserve(struct probe *p, size_t need, uint8_t **ptr, size_t *len)
      * and that one is not read past its end. */
     if (need > size && need > avail) {
         CHECK(*len <= need - avail);
-    } else {
+    }
+    else {
         CHECK(*len <= size);
     }
 
@@ -212,7 +213,8 @@ probe_settle(struct probe *p)
     CHECK(ws_ring_check(&p->ring));
     if (before.r == before.w) {
         CHECK(ws_ring_block(&p->ring) == NULL);
-    } else {
+    }
+    else {
         CHECK(p->ring.block == before.block && p->ring.r == before.r &&
               p->ring.w == before.w);
     }
@@ -529,7 +531,8 @@ test_handed_on(void)
         if (ws_ring_block(&b.ring) == block) {
             CHECK(ptr == block->data + used);
             CHECK_INT(len, 512 - used);
-        } else {
+        }
+        else {
             CHECK(ws_block_is_unique(block));
             CHECK(512 - used < 512 / 8);
             CHECK_INT(len, 512);
@@ -957,12 +960,14 @@ test_no_memory(void)
             probe_read(&p, 2, 512, 0);
             avail = 512;
             need = 1000;
-        } else if (way == 2) { /* full, and its front is dead: a new one */
+        }
+        else if (way == 2) { /* full, and its front is dead: a new one */
             probe_read(&p, 2, 512, 0);
             probe_consume(&p, 12);
             avail = 500;
             need = 1000;
-        } else if (way == 3) { /* full, and held: a new one */
+        }
+        else if (way == 3) { /* full, and held: a new one */
             probe_read(&p, 2, 512, 0);
             held = ws_ring_block(&p.ring);
             ws_block_incref(held);

@@ -28,20 +28,28 @@ utf8_reference(const uint8_t *p, size_t n, int *complete)
     *complete = 0;
     for (size_t i = 0; i < n;) {
         unsigned ones = 0; /* at the top of the first byte */
-        while (ones < 8 && (p[i] & (0x80u >> ones)) != 0) ones++;
-        if (ones == 1 || ones > 4) return i;
+        while (ones < 8 && (p[i] & (0x80u >> ones)) != 0)
+            ones++;
+        if (ones == 1 || ones > 4)
+            return i;
         unsigned len = ones == 0 ? 1 : ones;
         uint32_t value = p[i] & (0xFFu >> (ones + 1));
         for (unsigned k = 1;; k++) {
             unsigned open = 6 * (len - k); /* bits still to come */
             uint32_t low = value << open;
             uint32_t high = low | (((uint32_t)1 << open) - 1);
-            if (low < least[len]) low = least[len];
-            if (high > greatest[len]) high = greatest[len];
-            if (range_is_empty(low, high)) return i + k - 1;
-            if (k == len) break;
-            if (i + k == n) return n;
-            if ((p[i + k] & 0xC0) != 0x80) return i + k;
+            if (low < least[len])
+                low = least[len];
+            if (high > greatest[len])
+                high = greatest[len];
+            if (range_is_empty(low, high))
+                return i + k - 1;
+            if (k == len)
+                break;
+            if (i + k == n)
+                return n;
+            if ((p[i + k] & 0xC0) != 0x80)
+                return i + k;
             value = value << 6 | (p[i + k] & 0x3Fu);
         }
         i += len;
@@ -80,12 +88,13 @@ context_bytes(const uint8_t *p, size_t n, const char *what)
 }
 
 /* EXPECT is CHECK for a case with the text |p| of |n| bytes. */
-#define EXPECT(cond, what)                    \
-    do {                                      \
-        int met_ = (cond);                    \
-        if (!met_) context_bytes(p, n, what); \
-        CHECK(met_ && #cond);                 \
-    } while (0)
+#define EXPECT(cond, what)       \
+  do {                           \
+    int met_ = (cond);           \
+    if (!met_)                   \
+      context_bytes(p, n, what); \
+    CHECK(met_ &&#cond);         \
+  } while (0)
 
 /* check_whole feeds the text in one piece. */
 static void
@@ -107,7 +116,8 @@ check_pieces(const uint8_t *p, size_t n, size_t bad, int complete,
 {
     struct ws_utf8 u = {0, 0, 0, 0}; /* "All zero is the start." */
     for (size_t from = 0, i = 0; i < n; i++) {
-        if (i + 1 < n && (i >= 64 || (cuts >> i & 1) == 0)) continue;
+        if (i + 1 < n && (i >= 64 || (cuts >> i & 1) == 0))
+            continue;
         int answer = ws_utf8_feed(&u, p + from, i + 1 - from);
         EXPECT(answer == (i >= bad ? WS_ERR_TEXT : 0), "piece");
         from = i + 1;
@@ -160,10 +170,10 @@ test_short_exhaustive(void)
 }
 
 /* Bytes on both sides of every boundary that a byte's value can be on. */
-static const uint8_t edges[] = {
-    0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0,
-    0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF,
-    0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xF8, 0xFF};
+static const uint8_t edges[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0,
+                                0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1,
+                                0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3,
+                                0xF4, 0xF5, 0xF8, 0xFF};
 
 static void
 test_boundaries(void)
@@ -175,7 +185,8 @@ test_boundaries(void)
         p[1] = edges[i / (e * e) % e];
         p[2] = edges[i / e % e];
         p[3] = edges[i % e];
-        if (i % e == 0) check_all(p, 3);
+        if (i % e == 0)
+            check_all(p, 3);
         check_all(p, 4);
     }
 }
@@ -200,7 +211,7 @@ static const char *const samples[] = {
 static void
 test_among_ascii(void)
 {
-    static const size_t behind[] = {0,  1,  2,  3,  7,  8,  14,
+    static const size_t behind[] = {0,  1,  2,  3,  7,  8, 14,
                                     15, 16, 17, 31, 32, 33};
     const size_t room = 65536;
     uint8_t *page = guard_new(room);
@@ -243,7 +254,8 @@ random_text(uint8_t *p, size_t room)
         }
         uint32_t c = check_random() >> 11;
         c >>= check_random() % 14;
-        if (c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) continue;
+        if (c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF))
+            continue;
         utf8_encode(p + n, c, utf8_len(c));
         n += utf8_len(c);
     }
@@ -263,7 +275,8 @@ test_long_texts(void)
         }
         int complete;
         size_t bad = utf8_reference(p, n, &complete);
-        if (round % 2 == 0) EXPECT(complete, "random text");
+        if (round % 2 == 0)
+            EXPECT(complete, "random text");
         check_whole(p, n, bad, complete);
 
         struct ws_utf8 u;
@@ -271,7 +284,8 @@ test_long_texts(void)
         size_t most = 1 + check_random() % 100;
         for (size_t done = 0; done < n;) {
             size_t piece = check_random() % (most + 1);
-            if (piece > n - done) piece = n - done;
+            if (piece > n - done)
+                piece = n - done;
             int answer = ws_utf8_feed(&u, p + done, piece);
             done += piece;
             EXPECT(answer == (done > bad ? WS_ERR_TEXT : 0), "random piece");

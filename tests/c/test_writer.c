@@ -172,10 +172,12 @@ test_parser_reads_heads(void)
             int rc = ws_parser_next(&p, data, n, &head);
             if (len > WS_FRAME_SIZE_MAX) {
                 CHECK_INT(rc, WS_ERR_FRAME_SIZE);
-            } else if (len > 0) {
+            }
+            else if (len > 0) {
                 CHECK_INT(rc, 0);
                 CHECK_INT(p.need, n + len);
-            } else {
+            }
+            else {
                 CHECK_INT(rc, 1);
                 CHECK_INT(head.payload_len, 0);
                 CHECK_INT(head.len, n);
@@ -211,7 +213,8 @@ roundtrip(unsigned first, size_t len, int masked)
     uint8_t *at = ws_writer_head(wire, first, len, masked ? key : NULL);
     if (masked) {
         kernel->fn(at, payload, len, key, 0);
-    } else if (len != 0) {
+    }
+    else if (len != 0) {
         memcpy(at, payload, len);
     }
     CHECK(at + len == wire + total);
@@ -234,7 +237,8 @@ roundtrip(unsigned first, size_t len, int masked)
         CHECK_BYTES(head.key, key, 4);
         kernel->fn(back, wire + head.len, len, head.key, 0);
         CHECK_BYTES(back, payload, len);
-    } else {
+    }
+    else {
         CHECK_BYTES(wire + head.len, payload, len);
     }
     CHECK_INT(ws_parser_next(&p, NULL, 0, &head), 0);

@@ -27,7 +27,8 @@ static void
 reader_check(const struct reader *r, int good, const char *what)
 {
     check_context("%s:%d", r->name, r->line);
-    if (!good) check_fail(__FILE__, __LINE__, what);
+    if (!good)
+        check_fail(__FILE__, __LINE__, what);
 }
 
 /* memory_resize is realloc that does not fail. */
@@ -35,7 +36,8 @@ static void *
 memory_resize(void *p, size_t size)
 {
     p = realloc(p, size != 0 ? size : 1);
-    if (p == NULL) abort();
+    if (p == NULL)
+        abort();
     return p;
 }
 
@@ -55,7 +57,8 @@ bytes_add(struct bytes *b, const void *from, size_t len)
         b->room = (b->len + len) * 2;
         b->p = memory_resize(b->p, b->room);
     }
-    if (len != 0) memcpy(b->p + b->len, from, len);
+    if (len != 0)
+        memcpy(b->p + b->len, from, len);
     b->len += len;
 }
 
@@ -134,15 +137,18 @@ repeat_read(struct reader *r, unit_fn unit, const char *p, const char *end,
     struct bytes body = {0};
     const char *star = NULL, *close = p + 1;
     while (close < end && *close != '}') {
-        if (*close == '*') star = close;
+        if (*close == '*')
+            star = close;
         close += *close == '\\' && close + 1 < end ? 2 : 1;
     }
     reader_check(r, star != NULL && close < end, "{...*N} is not complete");
 
     char *rest;
     unsigned long times = strtoul(star + 1, &rest, 10);
-    reader_check(r, star[1] >= '0' && star[1] <= '9' && rest == close &&
-                 times <= 1000000, "{...*N} needs a number");
+    reader_check(
+        r,
+        star[1] >= '0' && star[1] <= '9' && rest == close && times <= 1000000,
+        "{...*N} needs a number");
     for (p++; p < star;) {
         p = unit(r, p, star, &body);
     }
@@ -158,7 +164,8 @@ repeat_read(struct reader *r, unit_fn unit, const char *p, const char *end,
 static int
 line_next(struct reader *r, const char **p, const char **end)
 {
-    if (*r->cursor == '\0') return 0;
+    if (*r->cursor == '\0')
+        return 0;
     *p = r->cursor;
     *end = *p + strcspn(*p, "\n");
     r->cursor = **end == '\n' ? *end + 1 : *end;
@@ -173,7 +180,8 @@ block_end(struct reader *r)
 {
     const char *p, *end;
     while (line_next(r, &p, &end)) {
-        if (end - p == 3 && memcmp(p, "```", 3) == 0) return p;
+        if (end - p == 3 && memcmp(p, "```", 3) == 0)
+            return p;
     }
     reader_check(r, 0, "a block is not closed");
     return NULL;
@@ -223,7 +231,8 @@ fence_read(struct reader *r, const char *info, const char *info_end)
     if (is_http || (word == 3 && memcmp(info, "hex", 3) == 0)) {
         vector_begin(r, is_http ? unit_http : unit_hex, from, to, options,
                      (size_t)(info_end - options));
-    } else if (word == 6 && memcmp(info, "events", 6) == 0) {
+    }
+    else if (word == 6 && memcmp(info, "events", 6) == 0) {
         reader_check(r, r->open, "events without bytes");
         r->vectors[r->count - 1].expect = text_copy(from, (size_t)(to - from));
         r->open = 0;
@@ -239,7 +248,8 @@ vectors_parse(const char *name, const char *text, size_t *count)
     while (line_next(&r, &p, &end)) {
         if (end - p >= 3 && memcmp(p, "```", 3) == 0) {
             fence_read(&r, p + 3, end);
-        } else if (*p == '#') {
+        }
+        else if (*p == '#') {
             reader_check(&r, !r.open, "a heading between bytes and events");
             r.heading = p + strspn(p, "# ");
             r.heading_len = (int)(end - r.heading);
@@ -262,7 +272,8 @@ vectors_load(const char *file, size_t *count)
              directory != NULL ? directory : "tests/vectors", file);
     check_context("%s", path);
     FILE *f = fopen(path, "rb");
-    if (f == NULL) check_fail(__FILE__, __LINE__, "the file cannot be opened");
+    if (f == NULL)
+        check_fail(__FILE__, __LINE__, "the file cannot be opened");
     while ((n = fread(piece, 1, sizeof(piece), f)) != 0) {
         bytes_add(&text, piece, n);
     }
@@ -291,9 +302,11 @@ byte_write(char out[8], uint8_t c)
 {
     if (c == '\t') {
         strcpy(out, "\\t");
-    } else if (c == '\\' || c == '{' || c == '}') {
+    }
+    else if (c == '\\' || c == '{' || c == '}') {
         snprintf(out, 8, "\\%c", c);
-    } else {
+    }
+    else {
         snprintf(out, 8, c >= ' ' && c <= '~' ? "%c" : "\\x%02x", c);
     }
 }
@@ -311,12 +324,14 @@ vectors_write(char *out, size_t size, const uint8_t *bytes, size_t len)
         byte_write(one, bytes[i]);
         if (run >= 8) {
             snprintf(some, sizeof(some), "{%s*%lu}", one, (unsigned long)run);
-        } else {
+        }
+        else {
             run = 1;
             strcpy(some, i + 1 == len && *one == ' ' ? "\\x20" : one);
         }
         size_t some_len = strlen(some);
-        if (n + some_len >= size) check_fail(__FILE__, __LINE__, "no room");
+        if (n + some_len >= size)
+            check_fail(__FILE__, __LINE__, "no room");
         memcpy(out + n, some, some_len + 1);
         n += some_len;
     }

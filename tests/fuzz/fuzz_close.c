@@ -12,13 +12,13 @@
 #include "ws_opcode.h"
 #include "ws_utf8.h"
 
-#define MUST(cond)                                                     \
-    do {                                                               \
-        if (!(cond)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            abort();                                                   \
-        }                                                              \
-    } while (0)
+#define MUST(cond)                                               \
+  do {                                                           \
+    if (!(cond)) {                                               \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
+      abort();                                                   \
+    }                                                            \
+  } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -57,13 +57,17 @@ parse_check(const uint8_t *payload, size_t len)
     }
     if (len == 0) {
         MUST(err == 0 && close.code == 0);
-    } else if (len == 1) {
+    }
+    else if (len == 1) {
         MUST(err == WS_ERR_CLOSE_LEN);
-    } else if (!code_may_be_sent(code)) {
+    }
+    else if (!code_may_be_sent(code)) {
         MUST(err == WS_ERR_CLOSE_CODE);
-    } else if (!ws_utf8_valid(payload + 2, len - 2)) {
+    }
+    else if (!ws_utf8_valid(payload + 2, len - 2)) {
         MUST(err == WS_ERR_CLOSE_TEXT);
-    } else {
+    }
+    else {
         MUST(err == 0 && close.code == code && close.reason_len == len - 2);
         MUST(close.reason == (len == 2 ? NULL : payload + 2));
     }

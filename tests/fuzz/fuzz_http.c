@@ -14,13 +14,13 @@
 #include "ws_err.h"
 #include "ws_http.h"
 
-#define MUST(cond)                                                    \
-    do {                                                              \
-        if (!(cond)) {                                                \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            abort();                                                  \
-        }                                                             \
-    } while (0)
+#define MUST(cond)                                               \
+  do {                                                           \
+    if (!(cond)) {                                               \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
+      abort();                                                   \
+    }                                                            \
+  } while (0)
 
 /* piece_feed feeds the first |n| bytes of |head| from a block of just that
  * size.  What was looked at before is replaced by |garbage|. */
@@ -29,8 +29,10 @@ piece_feed(struct ws_http *h, const uint8_t *head, size_t n, uint8_t garbage)
 {
     uint8_t *copy = malloc(n != 0 ? n : 1);
     MUST(copy != NULL);
-    if (n != 0) memcpy(copy, head, n);
-    if (n != 0) memset(copy, garbage, h->pos < n ? h->pos : n);
+    if (n != 0)
+        memcpy(copy, head, n);
+    if (n != 0)
+        memset(copy, garbage, h->pos < n ? h->pos : n);
     int rc = ws_http_feed(h, copy, n);
     free(copy);
     return rc;
@@ -47,7 +49,8 @@ pieces_feed(struct ws_http *h, const uint8_t *head, size_t len, uint32_t seed)
     while (n < len) {
         seed = seed * 1664525u + 1013904223u;
         n += (seed >> 16) % most + 1;
-        if (n > len) n = len;
+        if (n > len)
+            n = len;
         int before = rc;
         rc = piece_feed(h, head, n, (uint8_t)(seed >> 8));
         MUST(before == 0 || rc == before);
@@ -62,8 +65,10 @@ is_token(const uint8_t *p, size_t len)
     for (size_t i = 0; i < len; i++) {
         int is_alpha = (p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'z';
         int is_digit = p[i] >= '0' && p[i] <= '9';
-        if (is_alpha || is_digit) continue;
-        if (p[i] == 0 || strchr("!#$%&'*+-.^_`|~", p[i]) == NULL) return 0;
+        if (is_alpha || is_digit)
+            continue;
+        if (p[i] == 0 || strchr("!#$%&'*+-.^_`|~", p[i]) == NULL)
+            return 0;
     }
     return len != 0;
 }
@@ -72,7 +77,8 @@ static int
 is_text(const uint8_t *p, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
-        if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f) return 0;
+        if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f)
+            return 0;
     }
     return 1;
 }
@@ -127,10 +133,12 @@ head_check(const struct ws_http *h, const uint8_t *head, size_t len)
         MUST(h->status >= 100 && h->status <= 999);
         snprintf(status, sizeof(status), "%u", h->status);
         pos = text_check(head, pos, status);
-        if (head[pos] == ' ') pos++;
+        if (head[pos] == ' ')
+            pos++;
         pos = span_check(h->reason, pos);
         MUST(is_text(head + h->reason.off, h->reason.len));
-    } else {
+    }
+    else {
         pos = text_check(head, span_check(h->method, pos), " ");
         MUST(is_token(head, h->method.len));
         pos = text_check(head, span_check(h->target, pos), " ");
@@ -170,7 +178,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ws_http whole, pieces;
-    if (size == 0) return 0;
+    if (size == 0)
+        return 0;
     const uint8_t *head = data + 1;
     size_t len = size - 1;
 
@@ -183,9 +192,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rc > 0) {
         MUST((size_t)rc <= len && whole.err == 0);
         head_check(&whole, head, (size_t)rc);
-    } else if (rc == 0) {
+    }
+    else if (rc == 0) {
         MUST(whole.pos == len && len < WS_HTTP_HEAD_MAX);
-    } else {
+    }
+    else {
         MUST(rc <= WS_ERR_HTTP_SYNTAX && rc >= WS_ERR_HTTP_TOO_MANY);
         /* The byte at pos shows the error: without it there is none. */
         ws_http_init(&pieces, data[0] & 1);

@@ -14,13 +14,13 @@
 #include "ws_parser.h"
 #include "ws_ring.h"
 
-#define MUST(cond)                                                     \
-    do {                                                               \
-        if (!(cond)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            abort();                                                   \
-        }                                                              \
-    } while (0)
+#define MUST(cond)                                               \
+  do {                                                           \
+    if (!(cond)) {                                               \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
+      abort();                                                   \
+    }                                                            \
+  } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -156,7 +156,8 @@ head_check(const struct settings *s, const struct ws_head *head)
     MUST(head->len >= 2 && head->len <= WS_HEAD_MAX);
     if (ws_opcode_is_control(head->opcode)) {
         MUST(head->fin && head->payload_len <= WS_CONTROL_MAX);
-    } else {
+    }
+    else {
         MUST(head->payload_len <= s->max_frame_size);
     }
 }
@@ -278,7 +279,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(len > 0);
         if (p.need > s.block_size) {
             MUST(len <= p.need - before);
-        } else {
+        }
+        else {
             MUST(len <= ring.block_size);
         }
         size_t n = read_size(&s, i);
@@ -302,7 +304,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(rc <= WS_ERR_RSV && rc >= WS_ERR_FRAME_SIZE);
         MUST(ws_parser_next(&p, NULL, 0, &head) == rc);
         MUST(ws_parser_next(&p, (const uint8_t *)"\x81\0", 2, &head) == rc);
-    } else {
+    }
+    else {
         MUST(p.need == w.p.need);
     }
 

@@ -13,13 +13,13 @@
 #include "ws_parser.h"
 #include "ws_writer.h"
 
-#define MUST(cond)                                                     \
-    do {                                                               \
-        if (!(cond)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            abort();                                                   \
-        }                                                              \
-    } while (0)
+#define MUST(cond)                                               \
+  do {                                                           \
+    if (!(cond)) {                                               \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
+      abort();                                                   \
+    }                                                            \
+  } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -61,7 +61,8 @@ frame_read(struct frame *f, const uint8_t **data, size_t *size, int *in_message)
         opcode = WS_OP_CLOSE + opcode % 3;
         f->first = (f->first & WS_BITS_RSV) | WS_BIT_FIN | opcode;
         f->len %= WS_CONTROL_MAX + 1;
-    } else {
+    }
+    else {
         opcode = *in_message ? WS_OP_CONTINUATION : 1 + opcode % 2;
         f->first = (f->first & (WS_BITS_RSV | WS_BIT_FIN)) | opcode;
         *in_message = (f->first & WS_BIT_FIN) == 0;
@@ -107,7 +108,8 @@ frames_there_and_back(const struct frame *frames, size_t count,
         MUST(end == wire + at + n);
         if (masked) {
             there(end, from, f->len, f->key, 0);
-        } else {
+        }
+        else {
             memcpy(end, from, f->len);
         }
         from += f->len;

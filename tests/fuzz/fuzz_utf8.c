@@ -11,13 +11,13 @@
 #include "ws_err.h"
 #include "ws_utf8.h"
 
-#define MUST(cond)                                                     \
-    do {                                                               \
-        if (!(cond)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            abort();                                                   \
-        }                                                              \
-    } while (0)
+#define MUST(cond)                                               \
+  do {                                                           \
+    if (!(cond)) {                                               \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
+      abort();                                                   \
+    }                                                            \
+  } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -55,16 +55,20 @@ character_match(const uint8_t *p, size_t n, size_t *len)
     if (p[0] < 0x80) {
         *len = 1;
         bits = p[0];
-    } else if (p[0] >= 0xC0 && p[0] < 0xE0) {
+    }
+    else if (p[0] >= 0xC0 && p[0] < 0xE0) {
         *len = 2;
         bits = p[0] - 0xC0u;
-    } else if (p[0] >= 0xE0 && p[0] < 0xF0) {
+    }
+    else if (p[0] >= 0xE0 && p[0] < 0xF0) {
         *len = 3;
         bits = p[0] - 0xE0u;
-    } else if (p[0] >= 0xF0 && p[0] < 0xF8) {
+    }
+    else if (p[0] >= 0xF0 && p[0] < 0xF8) {
         *len = 4;
         bits = p[0] - 0xF0u;
-    } else {
+    }
+    else {
         *len = 1;
         return 0;
     }
