@@ -98,7 +98,12 @@ class ServerProtocol(WSProtocol):
                 return
             key = check_upgrade(request)
             assert listener is not None
-            data = response._to_bytes({"Sec-WebSocket-Accept": accept_for(key)}, True)
+            agreed = {
+                "Upgrade": "websocket",
+                "Connection": "Upgrade",
+                "Sec-WebSocket-Accept": accept_for(key),
+            }
+            data = response._to_bytes(agreed, True)
         except WSRequestRefused as refusal:
             self._refuse(refusal, is_head)
             return

@@ -71,6 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.peer)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Each test ends with a collection: what is there before the first one need not be walked.
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def expected_build() -> None:
     """A run against a special build must not pick up another one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from random import Random
 
 import pytest
 from helpers import Recorder
@@ -310,6 +311,55 @@ async def test_rsv_bits_pass_where_an_extension_was_negotiated(net, role):
         # Opcodes stay what they are.
         peer.send(11, b"x")
         await peer.expect_close(1002)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("seed", range(6))
+async def test_random_conversations(net, role, seed):
+    """Any frames, in any pieces, some kept and some not: each is echoed, each PING answered."""
+    random = Random(f"{seed} {role}")
+
+    class Echo(Recorder):
+        kept = ()
+
+        def on_ws_frame(self, transport, frame):
+            view = frame.get_payload_as_memoryview()
+            if frame.msg_type != WSMsgType.CLOSE:
+                transport.send(
+                    frame.msg_type, random.choice([frame, view, bytes(frame)]), frame.fin
+                )
+            self.kept = [*self.kept[-random.randrange(1, 30) :], random.choice([frame, view])]
+
+    listener, expected = Echo(), []
+    block = random.choice([256, 512, 4096, 65536])
+    async with against(net, role, listener, read_buffer_init_size=block) as peer:
+        stream, begun = b"", False
+        for i in range(200):
+            if random.random() < 0.15:
+                payload = pattern(random.randrange(126), i)
+                stream += peer.frame(PING, payload)
+                expected.append((PONG, payload, True, 0))
+                continue
+            size = random.choice([0, 5, 125, 126, 128, 129, random.randrange(20_000)])
+            fin = random.random() < 0.7
+            opcode = CONTINUATION if begun else random.choice([TEXT, BINARY])
+            stream += peer.frame(opcode, pattern(size, i), fin=fin)
+            expected.append((opcode, pattern(size, i), fin, 0))
+            begun = not fin
+
+        async def write() -> None:
+            at = 0
+            while at < len(stream):
+                size = random.choice(
+                    [1, 2, 3, random.randrange(1, 5000), random.randrange(1, 99_999)]
+                )
+                peer.write(stream[at : at + size])
+                at += size
+                await asyncio.sleep(0)
+
+        writing = asyncio.ensure_future(write())
+        assert [(await peer.next())[:4] for _ in expected] == expected
+        await writing
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import socket
 
 import pytest
-from helpers import EchoListener, Recorder
+from helpers import EchoListener, Recorder, client_frame, request_bytes
 from raw import (
     BINARY,
     CLOSE,
@@ -173,6 +175,25 @@ async def test_replies_to_the_good_frames_before_a_broken_one_are_sent(net, role
         assert await peer.rest() == b""
         await soon(listener.disconnected.wait())
     assert listener.events == ["connected", "TEXT", "BINARY", "disconnected"]
+
+
+async def test_a_sender_that_reads_only_afterwards_learns_why(plain):
+    """More than max_frame_size's default is on its way then: it must not be met with a reset."""
+
+    def talk() -> bytes:
+        address = ("127.0.0.1", plain.port)
+        with socket.create_connection(address, 20) as sock, sock.makefile("rb") as stream:
+            sock.sendall(request_bytes())
+            while stream.readline() != b"\r\n":
+                pass
+            size = 16 << 20
+            sock.sendall(client_frame(BINARY, b"", length=size, mask=bytes(4)))
+            sock.sendall(bytes(size))
+            return stream.read(4)
+
+    async with plain.serve(lambda request: Recorder()):
+        got = await soon(asyncio.get_running_loop().run_in_executor(None, talk))
+        assert got[:1] + got[2:] == b"\x88" + close_payload(1009)
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -153,11 +153,11 @@ async def test_handshake_timeout(net, answer):
 
 async def test_timeout_ends_with_the_handshake(net):
     async with RawServer(net) as server:
-        connecting = asyncio.ensure_future(net.connect(Recorder, websocket_handshake_timeout=0.1))
+        connecting = asyncio.ensure_future(net.connect(Recorder, websocket_handshake_timeout=0.3))
         peer = await server.upgrade()
         transport, _ = await soon(connecting)
         with pytest.raises(asyncio.TimeoutError):
-            await soon(net.connect(Never(), websocket_handshake_timeout=0.1))
+            await soon(net.connect(Never(), websocket_handshake_timeout=0.3))
         transport.send(TEXT, "still here")
         await peer.expect(TEXT, b"still here")
         transport.disconnect(False)

@@ -194,7 +194,7 @@ async def test_silent_peer_is_dropped(net, caplog, said):
 
 
 async def test_timeout_ends_with_the_handshake(net):
-    async with net.serve(lambda request: EchoListener(), websocket_handshake_timeout=0.1):
+    async with net.serve(lambda request: EchoListener(), websocket_handshake_timeout=0.3):
         talking = await upgraded(net)
         silent = Peer(*await soon(net.open()), is_client=True)
         await silent.gone()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import array
 import asyncio
 import ctypes
+import functools
 import importlib.util
 import inspect
+import sys
 import threading
 
 import pytest
@@ -375,6 +377,43 @@ async def test_arguments_that_close_the_connection(plain, role):
             await peer.expect_close(1000, b"first")
             peer.write(peer.close_frame(1000))
             peer.writer.write_eof()
+            assert await peer.rest() == b""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ is new in CPython 3.12")
+@pytest.mark.parametrize("role", ROLES)
+async def test_buffers_that_run_python_code(plain, role):
+    """The buffer is taken first, the connection is looked at afterwards; each is released."""
+
+    class Buffer:
+        released = 0
+
+        def __init__(self, call):
+            self.call = call
+
+        def __buffer__(self, flags):
+            self.call()
+            return memoryview(b"late" * 100)
+
+        def __release_buffer__(self, view):
+            self.released += 1
+
+    for end in ("send_close", "disconnect", "send"):
+        listener = Recorder()
+        async with against(plain, role, listener) as peer:
+            transport = listener.transport
+            arguments = {"send": (WSMsgType.TEXT, "first"), "send_close": (1000,)}.get(end, ())
+            buffer = Buffer(functools.partial(getattr(transport, end), *arguments))
+            assert transport.send(WSMsgType.BINARY, buffer) is None
+            assert buffer.released == 1
+            if end == "send":
+                await peer.expect(TEXT, b"first")
+                await peer.expect(BINARY, b"late" * 100)
+                continue
+            if end == "send_close":
+                await peer.expect_close(1000)
+                peer.write(peer.close_frame(1000))
+                peer.writer.write_eof()
             assert await peer.rest() == b""
 
 

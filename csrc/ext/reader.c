@@ -6,8 +6,9 @@
 
 /* After the connection's end was decided, this much more input is taken and
  * thrown away, so that closing the socket does not turn into a reset that
- * destroys our last words on their way. */
-#define READER_DISCARD_MAX (1024 * 1024)
+ * destroys our last words on their way.  A frame that was refused for its size
+ * may still be arriving: the default limit is 10 MiB. */
+#define READER_DISCARD_MAX (32 * 1024 * 1024)
 
 static void
 reader_discard(WSReaderObject *r)
