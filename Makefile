@@ -44,7 +44,10 @@ demo: $(BUILT)  ## a server and a client talk in their own processes; 100,000 ec
 
 # ---- tests ----
 
-test: ctest pytest asan  ## all tests; says what was skipped for want of a program (REQUIRE_ALL=1: fails)
+# (Under the sanitizers one loop is enough for each run; `make asan` by itself takes both.)
+test: ctest pytest  ## all tests; says what was skipped for want of a program (REQUIRE_ALL=1: fails)
+
+	$(MAKE) asan PICOWS_C_LOOPS=asyncio
 
 ctest:  ## the C core's tests: sanitizers, valgrind, other architectures
 	tests/c/run.sh
@@ -89,7 +92,7 @@ build/autobahn/bin/wstest:
 
 PICOWS := build/picows
 bench: $(BUILT) $(PICOWS)/.ready  ## user CPU per echo round trip beside picows, alternating, pinned
-	$(PY) bench/echo.py --peer $(PICOWS)/bin/python
+	$(PY) bench/compare.py --peer $(PICOWS)/bin/python
 
 $(PICOWS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PICOWS)

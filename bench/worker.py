@@ -1,7 +1,7 @@
-"""One process of a benchmark: an echo server or an echo client of one library.
+"""One process of a benchmark: a server or a client of one library.
 
-The API of picows and picows_c is the same, so the same code measures both. Prints one line of
-JSON: the figures of the client, or of the server when its client has gone.
+The API of picows and picows_c is the same, so the same code measures both. Prints the port (a
+server), then one line of JSON with the figures.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import asyncio
 import importlib
 import json
 import os
+import ssl
 import sys
 import time
-from typing import Any
+from typing import Any, Optional
 
 
 def figures(count: int, began: float, times: os.times_result) -> dict[str, float]:
@@ -27,77 +28,156 @@ def figures(count: int, began: float, times: os.times_result) -> dict[str, float
     }
 
 
-async def serve(lib: Any, options: dict[str, Any]) -> None:
+async def serve(lib: Any, args: argparse.Namespace) -> None:
+    """Echo; measured from the first message until ``args.count`` were echoed."""
     done = asyncio.get_running_loop().create_future()
+    total = args.count + args.count // 10
+    count = 0
+    began, times = 0.0, os.times()
 
     class Server(lib.WSListener):  # type: ignore[misc, name-defined]
-        def on_ws_connected(self, transport: Any) -> None:
-            self.count = 0
-
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            nonlocal count, began, times
             if frame.msg_type == lib.WSMsgType.CLOSE:
-                result = figures(self.count, self.began, self.times)
-                transport.send_close(frame.get_close_code())
                 transport.disconnect()
-                done.set_result(result)
                 return
-            # From the first message on: start-up is not measured.
-            if self.count == 0:
-                self.began, self.times = time.perf_counter(), os.times()
-            self.count += 1
+            count += 1
+            if count == total - args.count:
+                began, times = time.perf_counter(), os.times()
+            elif count == total:
+                done.set_result(figures(args.count, began, times))
             transport.send(frame.msg_type, frame.get_payload_as_memoryview())
 
-    server = await lib.ws_create_server(lambda request: Server(), "127.0.0.1", 0, **options)
+    server = await lib.ws_create_server(
+        lambda request: Server(), "127.0.0.1", 0, ssl=server_context(args), **args.options
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
-    result = await done
-    print(json.dumps(result), flush=True)
+    print(json.dumps(await done), flush=True)
+    # The client ends, and its connections with it.
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     server.close()
 
 
-async def ask(lib: Any, port: int, size: int, count: int, options: dict[str, Any]) -> None:
-    message = bytes(size)
+async def source(lib: Any, args: argparse.Namespace) -> None:
+    """Stream ready-made frames to whoever connects, as fast as they are taken."""
+    done = asyncio.get_running_loop().create_future()
+    total = args.count + args.count // 10
+    frame = bytes([0x82, args.size]) + bytes(args.size)
+    assert args.size < 126
+
+    class Source(lib.WSListener):  # type: ignore[misc, name-defined]
+        def on_ws_connected(self, transport: Any) -> None:
+            self.transport, self.left = transport, total
+            self.resume_writing()
+
+        def pause_writing(self) -> None:
+            self.paused = True
+
+        def resume_writing(self) -> None:
+            self.paused = False
+            while self.left and not self.paused:
+                n = min(self.left, 4096)
+                self.left -= n
+                self.transport.underlying_transport.write(frame * n)
+
+        def on_ws_disconnected(self, transport: Any) -> None:
+            done.set_result(None)
+
+    server = await lib.ws_create_server(lambda r: Source(), "127.0.0.1", 0, **args.options)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await done
+    server.close()
+    print("{}", flush=True)
+
+
+async def sink(lib: Any, args: argparse.Namespace) -> None:
+    """Receive a stream of frames."""
     result: dict[str, float] = {}
 
-    class Client(lib.WSListener):  # type: ignore[misc, name-defined]
+    class Sink(lib.WSListener):  # type: ignore[misc, name-defined]
         def on_ws_connected(self, transport: Any) -> None:
-            # A tenth more to warm up, not counted.
-            self.left = count + count // 10
-            transport.send(lib.WSMsgType.BINARY, message)
+            self.left = args.count + args.count // 10
 
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
-            if frame.msg_type == lib.WSMsgType.CLOSE:
-                transport.disconnect()
-                return
             self.left -= 1
-            if self.left == count:
+            if self.left == args.count:
                 self.began, self.times = time.perf_counter(), os.times()
-            if self.left == 0:
-                result.update(figures(count, self.began, self.times))
-                transport.send_close(lib.WSCloseCode.OK)
-                return
-            transport.send(lib.WSMsgType.BINARY, message)
+            elif self.left == 0:
+                result.update(figures(args.count, self.began, self.times))
+                transport.disconnect(False)
 
-    transport, _ = await lib.ws_connect(Client, f"ws://127.0.0.1:{port}", **options)
+    transport, _ = await lib.ws_connect(Sink, f"ws://127.0.0.1:{args.port}", **args.options)
     await transport.wait_disconnected()
     print(json.dumps(result), flush=True)
 
 
+async def ask(lib: Any, args: argparse.Namespace) -> None:
+    """Keep one message in flight on each of ``args.connections`` connections."""
+    message = bytes(args.size)
+    left = args.count + args.count // 10
+    began, times = 0.0, os.times()
+    done = asyncio.get_running_loop().create_future()
+
+    class Client(lib.WSListener):  # type: ignore[misc, name-defined]
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            nonlocal left, began, times
+            left -= 1
+            if left == args.count:
+                began, times = time.perf_counter(), os.times()
+            elif left == 0:
+                done.set_result(figures(args.count, began, times))
+            if left > 0:
+                transport.send(lib.WSMsgType.BINARY, message)
+
+    scheme = "wss" if args.cert else "ws"
+    transports = []
+    for _ in range(args.connections):
+        transport, _ = await lib.ws_connect(
+            Client,
+            f"{scheme}://127.0.0.1:{args.port}",
+            ssl_context=client_context(args),
+            **args.options,
+        )
+        transports.append(transport)
+    for transport in transports:
+        transport.send(lib.WSMsgType.BINARY, message)
+    result = await done
+    for transport in transports:
+        transport.disconnect(False)
+    print(json.dumps(result), flush=True)
+
+
+def server_context(args: argparse.Namespace) -> Optional[ssl.SSLContext]:
+    if not args.cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(args.cert, args.key)
+    return context
+
+
+def client_context(args: argparse.Namespace) -> Optional[ssl.SSLContext]:
+    if not args.cert:
+        return None
+    return ssl.create_default_context(cafile=args.cert)
+
+
+ROLES = {"server": serve, "client": ask, "source": source, "sink": sink}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["server", "client"])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("role", choices=ROLES)
     parser.add_argument("library")
     parser.add_argument("loop", choices=["asyncio", "uvloop"])
     parser.add_argument("--options", type=json.loads, default={})
     parser.add_argument("--port", type=int)
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--count", type=int)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--connections", type=int, default=1)
+    parser.add_argument("--cert", default="")
+    parser.add_argument("--key", default="")
     args = parser.parse_args()
-    lib = importlib.import_module(args.library)
-    work = (
-        serve(lib, args.options)
-        if args.role == "server"
-        else ask(lib, args.port, args.size, args.count, args.options)
-    )
+    work = ROLES[args.role](importlib.import_module(args.library), args)
     if args.loop == "uvloop":
         uvloop = importlib.import_module("uvloop")
         uvloop.run(work)

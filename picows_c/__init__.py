@@ -18,6 +18,7 @@ from .errors import (
 )
 from .handshake import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from .listener import WSListener
+from .listening import WSServer
 from .server import ws_create_server
 from .transport import WSTransport
 from .url import WSParsedURL
@@ -37,6 +38,7 @@ __all__ = [
     "WSMsgType",
     "WSParsedURL",
     "WSProtocolError",
+    "WSServer",
     "WSTransport",
     "WSUpgradeRequest",
     "WSUpgradeResponse",

@@ -22,6 +22,7 @@ from .handshake import (
     uses_extension,
 )
 from .listener import WSListener
+from .poller import Poller, choose_way
 from .protocol import (
     DEFAULT_BUFFER_SIZE,
     DEFAULT_CLOSE_TIMEOUT,
@@ -31,6 +32,7 @@ from .protocol import (
     WSLoggerLike,
     WSProtocol,
 )
+from .stream import connect_stream, open_socket
 from .transport import WSTransport
 from .url import WSParsedURL, parse_url
 
@@ -179,6 +181,7 @@ async def ws_connect(
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     extra_headers: Optional[WSHeadersLike] = None,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
+    transport: str = "auto",
     **kwargs: Any,
 ) -> tuple[WSTransport, WSListener]:
     """Open a connection (RFC 6455, 4.1) and return its transport and listener.
@@ -202,7 +205,9 @@ async def ws_connect(
         CLOSE 1009.
     :param extra_headers: more headers for the request; Host replaces ours.
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
-    :param kwargs: for ``loop.create_connection()``: family, flags, proto, local_addr,
+    :param transport: the way of the bytes: ``"auto"`` for our poller where there is one, ``"loop"``
+        for the event loop's own transports.
+    :param kwargs: as for ``loop.create_connection()``: family, flags, proto, local_addr,
         server_hostname, happy_eyeballs_delay, interleave, ssl_handshake_timeout,
         ssl_shutdown_timeout (CPython 3.11).
     :raises WSInvalidURL: the URL is not one of WebSocket.
@@ -234,14 +239,72 @@ async def ws_connect(
     context = _ssl_for(parsed, ssl_context)
 
     loop = asyncio.get_running_loop()
-    _, protocol = await loop.create_connection(
-        lambda: ClientProtocol(loop, options, ws_listener_factory, request),
-        parsed.host,
-        parsed.port,
-        ssl=context,
-        **kwargs,
+    poller = choose_way(transport, loop)
+
+    def make_protocol() -> ClientProtocol:
+        return ClientProtocol(loop, options, ws_listener_factory, request)
+
+    protocol: Any
+    if poller is None:
+        _, protocol = await loop.create_connection(
+            make_protocol, parsed.host, parsed.port, ssl=context, **kwargs
+        )
+    else:
+        protocol = await _connect(poller, loop, make_protocol, parsed, context, **kwargs)
+    opened: tuple[WSTransport, WSListener] = await protocol.opened()
+    return opened
+
+
+async def _connect(
+    poller: Poller,
+    loop: asyncio.AbstractEventLoop,
+    make_protocol: Callable[[], ClientProtocol],
+    url: WSParsedURL,
+    context: Optional[ssl.SSLContext],
+    *,
+    family: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    local_addr: Optional[tuple[str, int]] = None,
+    server_hostname: Optional[str] = None,
+    happy_eyeballs_delay: Optional[float] = None,
+    interleave: Optional[int] = None,
+    ssl_handshake_timeout: Optional[float] = None,
+    ssl_shutdown_timeout: Optional[float] = None,
+) -> Any:
+    """Connect on the poller; the arguments mean what they mean to loop.create_connection()."""
+    for name, value in (
+        ("server_hostname", server_hostname),
+        ("ssl_handshake_timeout", ssl_handshake_timeout),
+        ("ssl_shutdown_timeout", ssl_shutdown_timeout),
+    ):
+        if value is not None and context is None:
+            raise ValueError(f"{name} is only meaningful with ssl")
+    sock = await open_socket(
+        loop,
+        url.host,
+        url.port,
+        family=family,
+        proto=proto,
+        flags=flags,
+        local_addr=local_addr,
+        happy_eyeballs_delay=happy_eyeballs_delay,
+        interleave=interleave,
     )
-    return await protocol.opened()
+    try:
+        _, protocol = await connect_stream(
+            poller,
+            loop,
+            make_protocol,
+            sock,
+            ssl=context,
+            server_hostname=url.host if server_hostname is None else server_hostname or None,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+        )
+    except BaseException:
+        sock.close()
+        raise
+    return protocol
 
 
 def _ssl_for(url: WSParsedURL, context: Optional[ssl.SSLContext]) -> Optional[ssl.SSLContext]:
@@ -249,4 +312,6 @@ def _ssl_for(url: WSParsedURL, context: Optional[ssl.SSLContext]) -> Optional[ss
         raise TypeError(f"ssl_context must be an SSLContext, not {type(context).__name__}")
     if not url.is_secure:
         return None
+    if context is not None and context.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise TypeError("ssl_context is a server's context (PROTOCOL_TLS_SERVER)")
     return context if context is not None else ssl.create_default_context()

@@ -156,6 +156,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             self._options.enable_auto_pong,
             self._loop,
         )
+        if isinstance(underlying, _core.Stream):
+            underlying._bind(self.transport)
         self._arm(self._options.handshake_timeout, self._handshake_timed_out)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
@@ -181,6 +183,10 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
                 # asyncio's TLS transport before CPython 3.11 warns where only the peer closed.
                 self._underlying.close()
             self._underlying = None
+
+    def tls_failed(self, error: BaseException) -> None:
+        """Hear that the TLS handshake failed: there will be no connection."""
+        self._log(logging.INFO, "TLS handshake failed: %r", error)
 
     def eof_received(self) -> Optional[bool]:
         """Let the loop's transport close itself: a WebSocket is never half-closed."""
@@ -282,7 +288,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         transport = self.transport
         assert transport is not None
         transport._note_close(True, code, reason)
-        if not transport._is_close_frame_received:
+        if not transport._is_close_frame_received and not transport.is_disconnected:
             self._arm(self._options.close_timeout, self._abort)
 
     def _close_received(self, code: int, reason: Optional[str]) -> None:
@@ -321,7 +327,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         """
         underlying = self._underlying
         transport = self.transport
-        if self._is_shutting or underlying is None or transport is None:
+        if underlying is None or transport is None:
+            return
+        if self._is_shutting or transport.is_disconnected:
             return
         self._is_shutting = True
         self._stop_frames()
@@ -357,6 +365,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             self._linger()
 
     def _abort(self) -> None:
+        if self.transport is not None and self.transport.is_disconnected:
+            return
         self._stop_frames()
         if self.transport is not None:
             self.transport._stop_sending()

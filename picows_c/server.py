@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl as ssl_module
 from http import HTTPStatus
 from typing import Any, Callable, Optional, Union
@@ -21,6 +22,8 @@ from .handshake import (
     uses_extension,
 )
 from .listener import WSListener
+from .listening import Listening, WSServer, bind_sockets
+from .poller import Poller, choose_way
 from .protocol import (
     DEFAULT_BUFFER_SIZE,
     DEFAULT_CLOSE_TIMEOUT,
@@ -54,21 +57,29 @@ _SERVER_OPTIONS = {
 class ServerProtocol(WSProtocol):
     """A connection that the peer opened."""
 
-    __slots__ = ("_factory",)
+    __slots__ = ("_factory", "_server")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         options: ConnectionOptions,
         factory: WSServerListenerFactory,
+        server: WSServer,
     ) -> None:
         super().__init__(loop, options, False)
+        self._server = server
         self._factory: Optional[WSServerListenerFactory] = factory
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the request."""
         super().connection_made(transport)
+        self._server._attach(self)
         self._log(logging.INFO, "New connection accepted")
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        """Let the server know."""
+        super().connection_lost(exc)
+        self._server._detach(self)
 
     def _handshake_timed_out(self) -> None:
         self._log(logging.INFO, "websocket handshake timeout")
@@ -165,9 +176,10 @@ async def ws_create_server(
     enable_auto_pong: bool = True,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
+    transport: str = "auto",
     **kwargs: Any,
-) -> asyncio.Server:
-    """Listen for connections (RFC 6455, 4.2) and return the loop's server.
+) -> WSServer:
+    """Listen for connections (RFC 6455, 4.2) and return a server like asyncio.Server.
 
     :param ws_listener_factory: called as ``f(request)`` for each well-formed request, upgrade or
         not. It returns a WSListener (the connection is accepted), a WSUpgradeResponseWithListener
@@ -186,8 +198,11 @@ async def ws_create_server(
     :param max_frame_size: bytes of payload that a data frame may have; more is answered with
         CLOSE 1009.
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
-    :param kwargs: for ``loop.create_server()``: ssl, sock, family, flags, backlog, reuse_address,
-        reuse_port, keep_alive, start_serving, ssl_handshake_timeout, ssl_shutdown_timeout.
+    :param transport: the way of the bytes: ``"auto"`` for our poller where there is one, ``"loop"``
+        for the event loop's own transports.
+    :param kwargs: as for ``loop.create_server()``: ssl, sock, family, flags, backlog,
+        reuse_address, reuse_port, keep_alive, start_serving, ssl_handshake_timeout,
+        ssl_shutdown_timeout.
     :raises OSError: the address cannot be listened on.
     :raises TypeError: an argument of the wrong type, an unknown keyword.
     :raises ValueError: an argument out of its range.
@@ -200,6 +215,8 @@ async def ws_create_server(
     context = kwargs.get("ssl")
     if context is not None and not isinstance(context, ssl_module.SSLContext):
         raise TypeError(f"ssl must be an SSLContext, not {type(context).__name__}")
+    if context is not None and context.protocol == ssl_module.PROTOCOL_TLS_CLIENT:
+        raise TypeError("ssl is a client's context (PROTOCOL_TLS_CLIENT)")
     options = ConnectionOptions.make(
         "server",
         logger_name=logger_name,
@@ -211,7 +228,55 @@ async def ws_create_server(
         read_buffer_init_size=read_buffer_init_size,
     )
     loop = asyncio.get_running_loop()
-    server: asyncio.Server = await loop.create_server(
-        lambda: ServerProtocol(loop, options, ws_listener_factory), host, port, **kwargs
-    )
+    server = WSServer(loop, lambda s: ServerProtocol(loop, options, ws_listener_factory, s))
+    poller = choose_way(transport, loop)
+    if poller is None:
+        server._loops_server = await loop.create_server(
+            lambda: server._make_protocol(server), host, port, **kwargs
+        )
+        return server
+    await _listen(server, poller, host, port, **kwargs)
     return server
+
+
+async def _listen(
+    server: WSServer,
+    poller: Poller,
+    host: Union[str, list[str], None],
+    port: Optional[int],
+    *,
+    sock: Optional[socket.socket] = None,
+    ssl: Optional[ssl_module.SSLContext] = None,
+    backlog: int = 100,
+    start_serving: bool = True,
+    ssl_handshake_timeout: Optional[float] = None,
+    ssl_shutdown_timeout: Optional[float] = None,
+    **options: Any,
+) -> None:
+    """Listen on the poller; the arguments mean what they mean to loop.create_server()."""
+    for name, seconds in (
+        ("ssl_handshake_timeout", ssl_handshake_timeout),
+        ("ssl_shutdown_timeout", ssl_shutdown_timeout),
+    ):
+        if seconds is not None and ssl is None:
+            raise ValueError(f"{name} is only meaningful with ssl")
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"{name} should be a positive number, got {seconds}")
+    if sock is not None:
+        if host is not None or port is not None:
+            raise ValueError("host/port and sock can not be specified at the same time")
+        if sock.type != socket.SOCK_STREAM:
+            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        sock.setblocking(False)
+        sockets = [sock]
+    elif host is None and port is None:
+        raise ValueError("Neither host/port nor sock were specified")
+    else:
+        sockets = await bind_sockets(server.get_loop(), host, port, **options)
+    server._listening = Listening(server, poller, sockets, backlog, ssl, ssl_handshake_timeout)
+    if start_serving:
+        try:
+            server._listening.start()
+        except BaseException:
+            server.close()
+            raise

@@ -29,6 +29,7 @@ TEST_TIMEOUT = 60.0
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
+LOOPS = os.environ.get("PICOWS_C_LOOPS", " ".join(LOOPS)).split()
 _missing: dict[str, list[str]] = {}
 
 
@@ -194,10 +195,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 class Net:
-    """Serves and connects on 127.0.0.1, plain or over TLS."""
+    """Serves and connects on 127.0.0.1, plain or over TLS, either way of the bytes."""
 
-    def __init__(self, scheme: str, certificates: Certificates) -> None:
+    def __init__(self, scheme: str, way: str, certificates: Certificates) -> None:
         self.scheme = scheme
+        self.way = way
         self.certificates = certificates
         self.port = 0
 
@@ -208,12 +210,14 @@ class Net:
         """Run a picows_c server; afterwards wait until its connections are gone."""
         if self.scheme == "wss":
             options.setdefault("ssl", self.certificates.server())
+        options.setdefault("transport", self.way)
         server = await ws_create_server(factory, host, 0, **options)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield server
         finally:
             server.close()
+            server.abort_clients()
             await server.wait_closed()
 
     def skip_lossy_peer(self) -> None:
@@ -233,6 +237,7 @@ class Net:
     ) -> Any:
         if self.scheme == "wss":
             options.setdefault("ssl_context", self.certificates.client())
+        options.setdefault("transport", self.way)
         return await ws_connect(factory, self.url(path, host), **options)
 
     async def open(
@@ -243,12 +248,18 @@ class Net:
         return await asyncio.open_connection(host, self.port, ssl=context)
 
 
+@pytest.fixture(params=["auto", "loop"])
+def way(request: pytest.FixtureRequest) -> str:
+    """The way of the bytes: our poller, or the loop's own transports."""
+    return request.param
+
+
 @pytest.fixture(params=["ws", "wss"])
-def net(request: pytest.FixtureRequest, certificates: Certificates) -> Net:
-    return Net(request.param, certificates)
+def net(request: pytest.FixtureRequest, way: str, certificates: Certificates) -> Net:
+    return Net(request.param, way, certificates)
 
 
 @pytest.fixture
-def plain(certificates: Certificates) -> Net:
+def plain(way: str, certificates: Certificates) -> Net:
     """A Net without TLS, for what does not depend on it."""
-    return Net("ws", certificates)
+    return Net("ws", way, certificates)

@@ -222,9 +222,9 @@ HOLDS = {
 }
 
 
-@pytest.mark.parametrize("way", HOLDS)
-async def test_a_held_frame_is_not_used_again(plain, way):
-    hold, look = HOLDS[way]
+@pytest.mark.parametrize("how", HOLDS)
+async def test_a_held_frame_is_not_used_again(plain, how):
+    hold, look = HOLDS[how]
     listener = Holder(hold)
     async with against(plain, "server", listener) as peer:
         payloads = [pattern(size, n) for n, size in enumerate([0, 5, 128, 129, 600] * 5)]

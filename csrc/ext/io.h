@@ -21,6 +21,24 @@ struct pyws_out {
     size_t payload_len;
 };
 
+static inline size_t
+pyws_out_len(const struct pyws_out *out)
+{
+    return out->head_len + out->payload_len;
+}
+
+/* pyws_out_copy writes bytes [from, from + n) of the frame to |dst|, masked. */
+void pyws_out_copy(const struct pyws_out *out, size_t from, uint8_t *dst,
+                   size_t n);
+
+/* pyws_out_send hands as much of the frame as the system takes to the socket
+ * |fd|; |*sent| says how much that was.  A large masked frame goes out piece by
+ * piece, each small enough to stay in the cache between mask and send(2).
+ * Returns 0, or -errno where the system refused for another reason than a full
+ * buffer. */
+int pyws_out_send(pyws_state *state, int fd, const struct pyws_out *out,
+                  size_t *sent);
+
 struct pyws_way;
 
 /* What a way can do. */

@@ -1,7 +1,10 @@
 /* module.c - the module's definition and its life; nothing else. */
+#include "acceptor.h"
 #include "frame.h"
+#include "poller.h"
 #include "reader.h"
 #include "state.h"
+#include "stream.h"
 #include "transport.h"
 
 /* ---- functions ---- */
@@ -47,6 +50,10 @@ exec_names(pyws_state *state)
         {&state->str_write, "write"},
         {&state->str_is_closing, "is_closing"},
         {&state->str_get_write_buffer_size, "get_write_buffer_size"},
+        {&state->str_read, "read"},
+        {&state->str_pending, "pending"},
+        {&state->str_do_handshake, "do_handshake"},
+        {&state->str_unwrap, "unwrap"},
         {&state->str_head_received, "_head_received"},
         {&state->str_callback_failed, "_callback_failed"},
         {&state->str_close_complete, "_close_complete"},
@@ -113,7 +120,10 @@ module_exec(PyObject *module)
     if (exec_mask(state) < 0 || exec_names(state) < 0 ||
         exec_enums(state) < 0 || pyws_frame_add_type(module, state) < 0 ||
         pyws_transport_add_type(module, state) < 0 ||
-        pyws_reader_add_type(module, state) < 0) {
+        pyws_reader_add_type(module, state) < 0 ||
+        pyws_poller_add_type(module, state) < 0 ||
+        pyws_stream_add_type(module, state) < 0 ||
+        pyws_acceptor_add_type(module, state) < 0) {
         return -1;
     }
     return 0;
@@ -127,7 +137,17 @@ module_exec(PyObject *module)
   visit(state->WSReader_type);             \
   visit(state->WSCloseCode);               \
   visit(state->str_on_ws_frame);           \
+  visit(state->Stream_type);               \
+  visit(state->Acceptor_type);             \
+  visit(state->Poller_type);               \
+  visit(state->PollerHandle_type);         \
+  visit(state->SSLWantReadError);          \
+  visit(state->SSLZeroReturnError);        \
   visit(state->str_write);                 \
+  visit(state->str_read);                  \
+  visit(state->str_pending);               \
+  visit(state->str_do_handshake);          \
+  visit(state->str_unwrap);                \
   visit(state->str_is_closing);            \
   visit(state->str_get_write_buffer_size); \
   visit(state->str_head_received);         \

@@ -237,17 +237,25 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
 }
 
 static int
-reader_frames(WSReaderObject *r)
+reader_frames(WSReaderObject *r, int *frames)
 {
     WSTransportObject *t = (WSTransportObject *)Py_NewRef(r->transport);
     struct ws_head head;
     int rc = 0;
 
-    while (rc == 0 && r->mode == PYWS_READ_FRAMES) {
+    while (rc == 0 && r->mode == PYWS_READ_FRAMES &&
+           ws_ring_len(&r->ring) > 0) {
+        if (r->paused || (frames != NULL && *frames <= 0)) {
+            r->stopped = 1;
+            break;
+        }
         int found = ws_parser_next(&r->parser, ws_ring_peek(&r->ring),
                                    ws_ring_len(&r->ring), &head);
         if (found == 0) {
             break;
+        }
+        if (frames != NULL) {
+            --*frames;
         }
         rc = found < 0 ? reader_fail(r, found) : reader_frame(r, t, &head);
     }
@@ -377,8 +385,8 @@ reader_drop(WSReaderObject *r)
         (PyObject *)r, r->state->str_discard_exhausted));
 }
 
-static int
-reader_run(WSReaderObject *r)
+int
+pyws_reader_run(WSReaderObject *r, int *frames)
 {
     int rc = 0;
 
@@ -386,11 +394,12 @@ reader_run(WSReaderObject *r)
         return 0; /* the loop that is on the stack goes on with it */
     }
     r->running = 1;
+    r->stopped = 0;
     if (r->mode == PYWS_READ_HEAD) {
         rc = reader_head(r);
     }
     if (rc == 0 && r->mode == PYWS_READ_FRAMES) {
-        rc = reader_frames(r);
+        rc = reader_frames(r, frames);
     }
     r->running = 0;
     if (r->mode == PYWS_READ_DISCARD && ws_ring_len(&r->ring) > 0) {
@@ -417,6 +426,26 @@ WSReader_get_buffer(PyObject *self, PyObject *sizehint)
     return PyMemoryView_FromObject(self);
 }
 
+int
+pyws_reader_room(WSReaderObject *r, uint8_t **ptr, size_t *len)
+{
+    /* A head needs no more than it has, and room for as much again. */
+    size_t need = r->mode == PYWS_READ_FRAMES ? r->parser.need
+                                              : 2 * ws_ring_len(&r->ring);
+    if (ws_ring_reserve(&r->ring, need, ptr, len) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+int
+pyws_reader_took(WSReaderObject *r, size_t n, int *frames)
+{
+    ws_ring_commit(&r->ring, n);
+    return pyws_reader_run(r, frames);
+}
+
 /* Lends room in the ring; the export holds the block, so that whoever keeps the
  * view too long writes into memory that is still there. */
 static int
@@ -424,17 +453,11 @@ WSReader_getbuffer(PyObject *self, Py_buffer *view, int flags)
 {
     WSReaderObject *r = (WSReaderObject *)self;
     uint8_t *room;
-    size_t need, len;
+    size_t len;
 
     view->obj = NULL;
-    if (reader_check(r, "get_buffer") < 0) {
-        return -1;
-    }
-    /* A head needs no more than it has, and room for as much again. */
-    need = r->mode == PYWS_READ_FRAMES ? r->parser.need
-                                       : 2 * ws_ring_len(&r->ring);
-    if (ws_ring_reserve(&r->ring, need, &room, &len) != 0) {
-        PyErr_NoMemory();
+    if (reader_check(r, "get_buffer") < 0 ||
+        pyws_reader_room(r, &room, &len) < 0) {
         return -1;
     }
     struct ws_block *block = ws_ring_block(&r->ring);
@@ -469,11 +492,8 @@ WSReader_buffer_updated(PyObject *self, PyObject *nbytes)
         return pyws_raise_lent(n, r->lent);
     }
     r->lent = 0;
-    if (n > 0) {
-        ws_ring_commit(&r->ring, (size_t)n);
-        if (reader_run(r) < 0) {
-            return NULL;
-        }
+    if (n > 0 && pyws_reader_took(r, (size_t)n, NULL) < 0) {
+        return NULL;
     }
     Py_RETURN_NONE;
 }

@@ -34,6 +34,11 @@ typedef struct {
     uint8_t mode;
     /* running is 1 while the parse loop is on the stack. */
     uint8_t running;
+    /* paused is 1 while frames that were read wait for resume_reading(). */
+    uint8_t paused;
+    /* stopped is 1 where the parse loop ended before the ring did: paused, or
+     * out of its budget. */
+    uint8_t stopped;
     /* lent is how much room the last get_buffer() gave. */
     size_t lent;
     /* discard_left bounds what DISCARD still takes before the package is told
@@ -48,6 +53,30 @@ typedef struct {
     /* spare is the last frame delivered, where nobody kept it. */
     WSFrameObject *spare;
 } WSReaderObject;
+
+/* The stream's face.  pyws_reader_room() gives room for a read, |*len| bytes at
+ * |*ptr|; 0, or -1 with MemoryError.  pyws_reader_took() says that |n| bytes
+ * came and parses, pyws_reader_run() goes on where the budget had ended; both
+ * take what they deliver from |*frames| and stop at 0, where |frames| is not
+ * NULL.  0, or -1 with an exception set that ends the connection. */
+int pyws_reader_room(WSReaderObject *r, uint8_t **ptr, size_t *len);
+int pyws_reader_took(WSReaderObject *r, size_t n, int *frames);
+int pyws_reader_run(WSReaderObject *r, int *frames);
+
+/* pyws_reader_pause holds back frames, also those already read, or lets them
+ * go; the caller sees to it that pyws_reader_run() follows. */
+static inline void
+pyws_reader_pause(WSReaderObject *r, int paused)
+{
+    r->paused = (uint8_t)paused;
+}
+
+/* pyws_reader_has_work returns whether a run would find something to do. */
+static inline int
+pyws_reader_has_work(const WSReaderObject *r)
+{
+    return r->stopped && !r->paused;
+}
 
 /* pyws_reader_add_type is called once from the module's exec. */
 int pyws_reader_add_type(PyObject *module, pyws_state *state);

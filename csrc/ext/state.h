@@ -24,11 +24,20 @@ typedef struct pyws_state {
     PyTypeObject *WSTransport_type;
     // From reader.c
     PyTypeObject *WSReader_type;
+    // From stream.c, acceptor.c and poller.c; NULL where there is no poller
+    PyTypeObject *Stream_type;
+    PyTypeObject *Acceptor_type;
+    PyTypeObject *Poller_type;
+    PyTypeObject *PollerHandle_type;
 
     // From picows_c.enums
     PyObject *WSCloseCode;
     /* Members of WSMsgType by opcode; NULL where the opcode is reserved. */
     PyObject *msg_types[16];
+
+    // From the ssl module, once tls.c needs them
+    PyObject *SSLWantReadError;
+    PyObject *SSLZeroReturnError;
 
     // Names of the methods that are called on the listener
     PyObject *str_on_ws_frame;
@@ -36,6 +45,11 @@ typedef struct pyws_state {
     PyObject *str_write;
     PyObject *str_is_closing;
     PyObject *str_get_write_buffer_size;
+    // ... on an SSLObject and its BIOs
+    PyObject *str_read;
+    PyObject *str_pending;
+    PyObject *str_do_handshake;
+    PyObject *str_unwrap;
     // ... on the protocol
     PyObject *str_head_received;
     PyObject *str_callback_failed;

@@ -1,10 +1,16 @@
-/* sockio_posix.c - send(2) and sendmsg(2). */
+/* sockio_posix.c - sockets on Linux, macOS and the BSDs. */
 #ifndef _WIN32
 
+#  if defined(__linux__)
+#    define _GNU_SOURCE /* accept4() */
+#  endif
+
 #  include <errno.h>
+#  include <fcntl.h>
 #  include <sys/types.h>
 #  include <sys/socket.h>
 #  include <sys/uio.h>
+#  include <unistd.h>
 
 #  include "sockio.h"
 
@@ -12,29 +18,107 @@
 #    define MSG_NOSIGNAL 0 /* CPython ignores SIGPIPE anyway */
 #  endif
 
-size_t
+int
+ws_sock_would_block(ptrdiff_t result)
+{
+    return result == -EAGAIN || result == -EWOULDBLOCK;
+}
+
+int
+ws_sock_is_temporary(ptrdiff_t result)
+{
+    return result == -EMFILE || result == -ENFILE || result == -ENOBUFS ||
+           result == -ENOMEM;
+}
+
+ptrdiff_t
+ws_sock_recv(int fd, void *p, size_t n)
+{
+    ssize_t took;
+    do {
+        took = recv(fd, p, n, 0);
+    } while (took < 0 && errno == EINTR);
+    return took < 0 ? -errno : took;
+}
+
+ptrdiff_t
 ws_sock_send(int fd, const void *p, size_t n)
 {
     ssize_t took;
     do {
         took = send(fd, p, n, MSG_NOSIGNAL);
     } while (took < 0 && errno == EINTR);
-    return took < 0 ? 0 : (size_t)took;
+    return took < 0 ? -errno : took;
 }
 
-size_t
-ws_sock_send2(int fd, const void *a, size_t an, const void *b, size_t bn)
+ptrdiff_t
+ws_sock_sendv(int fd, const struct ws_queue_span *spans, size_t count)
 {
-    struct iovec parts[2] = {
-        {.iov_base = (void *)a, .iov_len = an},
-        {.iov_base = (void *)b, .iov_len = bn},
-    };
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    struct iovec parts[WS_SOCK_SPANS];
+    struct msghdr message = {.msg_iov = parts};
     ssize_t took;
+
+    WS_ASSERT(count <= WS_SOCK_SPANS);
+    for (size_t i = 0; i < count; i++) {
+        parts[i].iov_base = (void *)spans[i].data;
+        parts[i].iov_len = spans[i].len;
+    }
+    message.msg_iovlen = count;
     do {
         took = sendmsg(fd, &message, MSG_NOSIGNAL);
     } while (took < 0 && errno == EINTR);
-    return took < 0 ? 0 : (size_t)took;
+    return took < 0 ? -errno : took;
+}
+
+ptrdiff_t
+ws_sock_accept(int fd)
+{
+    int taken;
+    do {
+#  if defined(__linux__) || defined(__FreeBSD__)
+        taken = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#  else
+        taken = accept(fd, NULL, NULL);
+#  endif
+    } while (taken < 0 && errno == EINTR);
+    if (taken < 0) {
+        return -errno;
+    }
+#  if !defined(__linux__) && !defined(__FreeBSD__)
+    (void)fcntl(taken, F_SETFD, FD_CLOEXEC);
+    (void)fcntl(taken, F_SETFL, fcntl(taken, F_GETFL) | O_NONBLOCK);
+#  endif
+#  ifdef SO_NOSIGPIPE
+    int on = 1;
+    (void)setsockopt(taken, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+#  endif
+    return taken;
+}
+
+int
+ws_sock_error(int fd)
+{
+    int error = 0;
+    socklen_t size = sizeof(error);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0) {
+        return errno;
+    }
+    return error;
+}
+
+int
+ws_sock_end_writing(int fd)
+{
+    return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+void
+ws_sock_close(int fd, int shut)
+{
+    if (shut) {
+        (void)shutdown(fd, SHUT_RDWR);
+    }
+    (void)close(fd);
 }
 
 #else

@@ -2,26 +2,32 @@
  * proactor's back: nothing is taken, and everything goes through the loop. */
 #ifdef _WIN32
 
+#  include <errno.h>
+
 #  include "sockio.h"
 
-size_t
+int
+ws_sock_would_block(ptrdiff_t result)
+{
+    return result == -EAGAIN;
+}
+
+ptrdiff_t
 ws_sock_send(int fd, const void *p, size_t n)
 {
     (void)fd;
     (void)p;
     (void)n;
-    return 0;
+    return -EAGAIN;
 }
 
-size_t
-ws_sock_send2(int fd, const void *a, size_t an, const void *b, size_t bn)
+ptrdiff_t
+ws_sock_sendv(int fd, const struct ws_queue_span *spans, size_t count)
 {
     (void)fd;
-    (void)a;
-    (void)an;
-    (void)b;
-    (void)bn;
-    return 0;
+    (void)spans;
+    (void)count;
+    return -EAGAIN;
 }
 
 #else

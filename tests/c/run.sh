@@ -25,7 +25,8 @@ common=(-std=c11 -Wall -Wextra -Werror -Wpedantic -pthread
     -Icsrc/core -Icsrc/platform -Itests/c)
 sanitize=(-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined
     -fno-sanitize-recover=undefined)
-sources=(csrc/core/*.c csrc/platform/entropy*.c tests/c/*.c)
+sources=(csrc/core/*.c csrc/platform/entropy*.c csrc/platform/poll_*.c
+    csrc/platform/sockio_*.c tests/c/*.c)
 read -r -a suites <<<"${SUITES:-}"
 
 skipped=()

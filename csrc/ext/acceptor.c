@@ -1,0 +1,248 @@
+#include "acceptor.h"
+
+#ifdef WS_POLL_KIND
+
+#  include "object.h"
+#  include "raise.h"
+#  include "sockio.h"
+
+/* So many connections a turn; the rest is still in the queue. */
+#  define ACCEPTOR_BATCH 64
+
+/* ---- accepting ---- */
+
+/* Calls the server; what it raises does not end the turn, unless it is no
+ * Exception. */
+static int
+acceptor_call(AcceptorObject *a, PyObject *result)
+{
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    PyErr_WriteUnraisable((PyObject *)a);
+    return 0;
+}
+
+static int
+acceptor_exhausted(AcceptorObject *a, int error)
+{
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    PyObject *raised = pyws_take_raised();
+    /* Watching on would spin: the server turns us on again later. */
+    int rc = pyws_watch_bits(a->watch, a->slot, 0);
+    if (rc == 0) {
+        rc = acceptor_call(a, PyObject_CallMethod(a->server, "_exhausted", "OO",
+                                                  (PyObject *)a, raised));
+    }
+    Py_DECREF(raised);
+    return rc;
+}
+
+int
+pyws_acceptor_serve(AcceptorObject *a)
+{
+    int rc = 0;
+
+    Py_INCREF(a);
+    for (int i = 0; rc == 0 && i < ACCEPTOR_BATCH && a->fd >= 0; i++) {
+        ptrdiff_t fd = ws_sock_accept(a->fd);
+        if (fd >= 0) {
+            PyObject *server = Py_NewRef(a->server);
+            rc = acceptor_call(
+                a, PyObject_CallMethod(server, "_accepted", "i", (int)fd));
+            Py_DECREF(server);
+        }
+        else if (ws_sock_would_block(fd)) {
+            break;
+        }
+        else if (ws_sock_is_temporary(fd)) {
+            rc = acceptor_exhausted(a, (int)-fd);
+            break;
+        }
+        /* Anything else is one connection's trouble: it was reset before we
+         * took it. The next one may be fine. */
+    }
+    Py_DECREF(a);
+    return rc;
+}
+
+static void
+acceptor_release(AcceptorObject *a)
+{
+    int fd = a->fd;
+    uint32_t slot = a->slot;
+    if (fd < 0) {
+        return;
+    }
+    a->fd = -1;
+    a->slot = PYWS_NO_SLOT;
+    if (slot != PYWS_NO_SLOT) {
+        pyws_watch_remove(a->watch, slot);
+    }
+    /* No shutdown: a listening descriptor may be shared with other processes.
+     */
+    ws_sock_close(fd, 0);
+}
+
+void
+pyws_acceptor_abandon(AcceptorObject *a)
+{
+    Py_INCREF(a);
+    acceptor_release(a);
+    Py_DECREF(a);
+}
+
+/* ---- methods ---- */
+
+static int
+acceptor_check(AcceptorObject *a, const char *method)
+{
+    unsigned long thread =
+        a->poller == NULL ? 0 : ((pyws_watcher *)a->poller)->thread;
+    if (thread != PyThread_get_thread_ident()) {
+        pyws_raise_thread("Acceptor", method, thread);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+Acceptor_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    AcceptorObject *a = (AcceptorObject *)self;
+    if (acceptor_check(a, "close") < 0) {
+        return NULL;
+    }
+    pyws_acceptor_abandon(a);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Acceptor_resume(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    AcceptorObject *a = (AcceptorObject *)self;
+    if (acceptor_check(a, "resume") < 0 ||
+        (a->fd >= 0 && pyws_watch_bits(a->watch, a->slot, WS_POLL_IN) < 0)) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- life ---- */
+
+static PyObject *
+Acceptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"poller", "fd", "server", NULL};
+    PyObject *poller, *server;
+    int fd;
+
+    pyws_state *state = pyws_state_of(type);
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(
+                             args, kwargs, "O!iO:Acceptor", names,
+                             state->Poller_type, &poller, &fd, &server)) {
+        return NULL;
+    }
+    AcceptorObject *a = (AcceptorObject *)type->tp_alloc(type, 0);
+    if (a == NULL) {
+        return NULL;
+    }
+    a->state = state;
+    a->fd = -1;
+    a->slot = PYWS_NO_SLOT;
+    a->poller = Py_NewRef(poller);
+    a->watch = &((pyws_watcher *)poller)->watch;
+    a->server = Py_NewRef(server);
+    if (pyws_watch_add(a->watch, fd, WS_POLL_IN, PYWS_ACCEPTOR, (PyObject *)a,
+                       &a->slot) < 0) {
+        Py_DECREF(a);
+        return NULL;
+    }
+    a->fd = fd;
+    return (PyObject *)a;
+}
+
+static int
+Acceptor_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    AcceptorObject *a = (AcceptorObject *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(a->poller);
+    Py_VISIT(a->server);
+    return 0;
+}
+
+static int
+Acceptor_clear(PyObject *self)
+{
+    AcceptorObject *a = (AcceptorObject *)self;
+    pyws_acceptor_abandon(a);
+    Py_CLEAR(a->server);
+    Py_CLEAR(a->poller);
+    return 0;
+}
+
+static void
+Acceptor_dealloc(PyObject *self)
+{
+    AcceptorObject *a = (AcceptorObject *)self;
+    PyObject_GC_UnTrack(self);
+    if (a->fd >= 0) {
+        ws_sock_close(a->fd, 0);
+        a->fd = -1;
+    }
+    Py_CLEAR(a->server);
+    Py_CLEAR(a->poller);
+    pyws_dealloc_tail(self);
+}
+
+/* ---- type ---- */
+
+static PyMethodDef Acceptor_methods[] = {
+    {"close", Acceptor_close, METH_NOARGS,
+     "close($self, /)\n--\n\nListen no more."},
+    {"resume", Acceptor_resume, METH_NOARGS,
+     "resume($self, /)\n--\n\nAccept again after _exhausted()."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot Acceptor_slots[] = {
+    {Py_tp_doc, (void *)"Acceptor(poller, fd, server)\n--\n\n"
+                        "A listening socket on a poller; internal."},
+    {Py_tp_new, Acceptor_new},
+    {Py_tp_dealloc, Acceptor_dealloc},
+    {Py_tp_traverse, Acceptor_traverse},
+    {Py_tp_clear, Acceptor_clear},
+    {Py_tp_methods, Acceptor_methods},
+    {0, NULL},
+};
+
+static PyType_Spec Acceptor_spec = {
+    .name = "picows_c._core.Acceptor",
+    .basicsize = sizeof(AcceptorObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = Acceptor_slots,
+};
+
+int
+pyws_acceptor_add_type(PyObject *module, pyws_state *state)
+{
+    return pyws_add_type(module, &Acceptor_spec, &state->Acceptor_type);
+}
+
+#else
+
+int
+pyws_acceptor_add_type(PyObject *module, pyws_state *state)
+{
+    (void)module;
+    (void)state;
+    return 0;
+}
+
+#endif

@@ -1,0 +1,34 @@
+/* poller.h - Poller: all sockets of a loop behind one descriptor.
+ *
+ * The loop watches that descriptor and calls a PollerHandle; one call serves
+ * every connection that is ready, without a Python call for each.
+ *
+ * Ownership: the loop owns the PollerHandle, the handle owns the Poller, the
+ * Poller's slots own streams and acceptors.  Nothing of ours keeps the loop but
+ * the connections themselves.  When the loop lets go of the handle (it was
+ * closed) the Poller closes what is left, without a callback.
+ */
+#ifndef PYWS_POLLER_H
+#define PYWS_POLLER_H
+
+#include "state.h"
+#include "watch.h"
+
+typedef struct {
+    /* base.watch is the table. */
+    pyws_watcher base;
+    pyws_state *state;
+    /* generation is the state's fork generation when this was made: another
+     * one means that we are in a child. */
+    unsigned generation;
+    /* turning is 1 while a turn is on the stack. */
+    uint8_t turning;
+    /* scheduled is 1 while the loop will call us without an event. */
+    uint8_t scheduled;
+    PyObject *weakrefs;
+} PollerObject;
+
+/* pyws_poller_add_type is called once from the module's exec. */
+int pyws_poller_add_type(PyObject *module, pyws_state *state);
+
+#endif /* PYWS_POLLER_H */

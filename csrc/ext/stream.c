@@ -1,0 +1,800 @@
+#include "stream.h"
+
+#ifdef WS_POLL_KIND
+
+#  include "raise.h"
+#  include "sockio.h"
+#  include "tls.h"
+
+/* ---- calls ---- */
+
+int
+pyws_stream_check(StreamObject *s, const char *method)
+{
+    if (WS_UNLIKELY(s->thread != PyThread_get_thread_ident())) {
+        pyws_raise_thread("Transport", method, s->thread);
+        return -1;
+    }
+    return 0;
+}
+
+/* Reports |raised|, which is taken over, the way asyncio's transports do. */
+static void
+stream_report(StreamObject *s, PyObject *raised, const char *message)
+{
+    PyObject *result = NULL;
+    PyObject *context =
+        Py_BuildValue("{s:s, s:O, s:O, s:O}", "message", message, "exception",
+                      raised, "transport", (PyObject *)s, "protocol",
+                      s->protocol == NULL ? Py_None : s->protocol);
+    if (context != NULL && s->loop != NULL) {
+        result = PyObject_CallMethod(s->loop, "call_exception_handler", "O",
+                                     context);
+    }
+    if (result == NULL && PyErr_Occurred()) {
+        PyErr_WriteUnraisable((PyObject *)s);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(context);
+    Py_DECREF(raised);
+}
+
+/* loop.call_soon(self.|method|, |arg|, context=self.context). */
+static int
+stream_call_soon(StreamObject *s, const char *method, PyObject *arg)
+{
+    int rc = -1;
+    PyObject *bound = PyObject_GetAttrString((PyObject *)s, method);
+    PyObject *soon = PyObject_GetAttrString(s->loop, "call_soon");
+    PyObject *names = Py_BuildValue("(s)", "context");
+    if (bound != NULL && soon != NULL && names != NULL) {
+        PyObject *args[4] = {NULL, bound, arg, s->context};
+        PyObject *handle = PyObject_Vectorcall(
+            soon, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+        rc = handle == NULL ? -1 : 0;
+        Py_XDECREF(handle);
+    }
+    Py_XDECREF(bound);
+    Py_XDECREF(soon);
+    Py_XDECREF(names);
+    return rc;
+}
+
+/* ---- the end ---- */
+
+/* Takes the descriptor out of the world: the poller first, then the
+ * connection, then the number, which may be somebody else's at once. */
+static void
+stream_release(StreamObject *s, int shut)
+{
+    int fd = s->fd;
+    if (fd < 0) {
+        return;
+    }
+    s->fd = -1;
+    if (s->slot != PYWS_NO_SLOT) {
+        uint32_t slot = s->slot;
+        s->slot = PYWS_NO_SLOT;
+        pyws_watch_remove(s->watch, slot);
+    }
+    ws_sock_close(fd, shut);
+    ws_queue_free(&s->out);
+}
+
+void
+pyws_stream_forget(StreamObject *s)
+{
+    s->reader = NULL;
+    Py_CLEAR(s->protocol);
+    Py_CLEAR(s->loop);
+    Py_CLEAR(s->tls_done);
+    pyws_tls_free(s->tls);
+    s->tls = NULL;
+}
+
+void
+pyws_stream_abandon(StreamObject *s, int shut)
+{
+    Py_INCREF(s);
+    s->closing = 1;
+    stream_release(s, shut);
+    pyws_stream_forget(s);
+    Py_DECREF(s);
+}
+
+/* The connection is lost, for |exc| (an exception or None, borrowed): nothing
+ * is sent or received any more, and connection_lost() runs in the loop's next
+ * iteration, never inside a call of the user. */
+int
+pyws_stream_lost(StreamObject *s, PyObject *exc)
+{
+    int rc = 0;
+    if (s->fd < 0) {
+        return 0;
+    }
+    Py_INCREF(s);
+    s->closing = 1;
+    stream_release(s, 1);
+    if (s->tls_handshaking && s->tls_done != NULL) {
+        /* Nobody has seen the connection yet. */
+        s->tls_handshaking = 0;
+        PyObject *error = exc;
+        if (exc == Py_None) {
+            error = PyObject_CallFunction(
+                PyExc_ConnectionResetError, "s",
+                "the connection was closed during the TLS handshake");
+        }
+        else {
+            Py_INCREF(error);
+        }
+        rc = error == NULL ? -1 : stream_call_soon(s, "_tls_failed", error);
+        Py_XDECREF(error);
+    }
+    else if (s->protocol != NULL) {
+        rc = stream_call_soon(s, "_lost", exc);
+    }
+    if (rc < 0) {
+        /* The loop is closed: nobody is there to be told. */
+        PyErr_Clear();
+        pyws_stream_forget(s);
+    }
+    Py_DECREF(s);
+    return 0;
+}
+
+static int
+stream_lost_errno(StreamObject *s, int error)
+{
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    PyObject *raised = pyws_take_raised();
+    int rc = pyws_stream_lost(s, raised);
+    Py_DECREF(raised);
+    return rc;
+}
+
+/* An exception of ours or of the protocol ends the connection.  What is no
+ * Exception goes on to the loop: -1. */
+static int
+stream_fatal(StreamObject *s, const char *message)
+{
+    int passes = !PyErr_ExceptionMatches(PyExc_Exception);
+    int is_os_error = PyErr_ExceptionMatches(PyExc_OSError);
+    PyObject *raised = pyws_take_raised();
+    (void)pyws_stream_lost(s, raised);
+    if (passes) {
+        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
+        Py_DECREF(raised);
+        return -1;
+    }
+    if (is_os_error) {
+        Py_DECREF(
+            raised); /* the peer's or the network's; connection_lost() tells */
+        return 0;
+    }
+    stream_report(s, raised, message);
+    return 0;
+}
+
+/* ---- interest ---- */
+
+int
+pyws_stream_is_reading(const StreamObject *s)
+{
+    return s->fd >= 0 && (s->started || s->tls_handshaking) && !s->paused &&
+           !s->closing && !s->eof_in;
+}
+
+int
+pyws_stream_update(StreamObject *s)
+{
+    /* Whoever does not read still hears of a reset, once. */
+    unsigned bits = WS_POLL_HUP;
+    if (s->fd < 0 || s->slot == PYWS_NO_SLOT) {
+        return 0;
+    }
+    if (pyws_stream_is_reading(s)) {
+        bits = WS_POLL_IN;
+    }
+    if (s->out.len > 0 && s->write_error == 0) {
+        bits |= WS_POLL_OUT;
+    }
+    return pyws_watch_bits(s->watch, s->slot, bits);
+}
+
+/* Input waits in user space: the poller comes back without an event. */
+int
+pyws_stream_pend(StreamObject *s)
+{
+    return s->slot == PYWS_NO_SLOT ? 0 : pyws_watch_pend(s->watch, s->slot);
+}
+
+/* ---- out ---- */
+
+static int
+stream_watermark(StreamObject *s, const char *method)
+{
+    if (s->protocol == NULL) {
+        return 0;
+    }
+    PyObject *result = PyObject_CallMethod(s->protocol, method, NULL);
+    if (result == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        stream_report(s, pyws_take_raised(),
+                      "protocol.pause_writing() or resume_writing() failed");
+    }
+    Py_XDECREF(result);
+    return 0;
+}
+
+/* What waits may have crossed the high watermark. */
+int
+pyws_stream_queued(StreamObject *s)
+{
+    if (pyws_stream_update(s) < 0) {
+        return -1;
+    }
+    if (s->out.len > s->high && !s->protocol_paused && !s->writing) {
+        s->protocol_paused = 1;
+        return stream_watermark(s, "pause_writing");
+    }
+    return 0;
+}
+
+/* Nothing can be sent any more.  What the peer sent before it went is still
+ * delivered: the loss is found by reading. */
+static int
+stream_write_failed(StreamObject *s, int error)
+{
+    s->write_error = error;
+    ws_queue_free(&s->out);
+    if (pyws_stream_update(s) < 0) {
+        return -1;
+    }
+    return pyws_stream_pend(s);
+}
+
+static int
+stream_can_send(const StreamObject *s)
+{
+    return s->fd >= 0 && s->write_error == 0 && !s->eof_sent;
+}
+
+/* Sends |n| bytes at |p| as they are, or queues them. */
+int
+pyws_stream_send_raw(StreamObject *s, const uint8_t *p, size_t n)
+{
+    if (!stream_can_send(s)) {
+        return 0;
+    }
+    if (s->out.len == 0) {
+        ptrdiff_t took = ws_sock_send(s->fd, p, n);
+        if (took < 0 && !ws_sock_would_block(took)) {
+            return stream_write_failed(s, (int)-took);
+        }
+        if (took > 0) {
+            p += took;
+            n -= (size_t)took;
+        }
+        if (n == 0) {
+            return 0;
+        }
+    }
+    if (ws_queue_append(&s->out, p, n) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return pyws_stream_queued(s);
+}
+
+/* Sends the ciphertext that the filter has ready. */
+int
+pyws_stream_flush_tls(StreamObject *s)
+{
+    PyObject *data = pyws_tls_take(s->tls);
+    if (data == NULL) {
+        return -1;
+    }
+    int rc = data == Py_None ? 0
+                             : pyws_stream_send_raw(
+                                   s, (const uint8_t *)PyBytes_AS_STRING(data),
+                                   (size_t)PyBytes_GET_SIZE(data));
+    Py_DECREF(data);
+    return rc;
+}
+
+static int
+stream_encrypt(StreamObject *s, const struct pyws_out *out)
+{
+    size_t total = pyws_out_len(out);
+
+    for (size_t done = 0; done < total;) {
+        size_t n =
+            total - done < PYWS_TLS_RECORD ? total - done : PYWS_TLS_RECORD;
+        PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n);
+        if (bytes == NULL) {
+            return -1;
+        }
+        pyws_out_copy(out, done, (uint8_t *)PyBytes_AS_STRING(bytes), n);
+        int rc = pyws_tls_write(s->tls, bytes);
+        Py_DECREF(bytes);
+        if (rc < 0) {
+            return -1;
+        }
+        done += n;
+        /* A few records leave together. */
+        if (done == total || done % (4 * PYWS_TLS_RECORD) == 0) {
+            if (pyws_stream_flush_tls(s) < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+static int
+stream_send_tls(StreamObject *s, const struct pyws_out *out)
+{
+    /* pause_writing() may send or close: the whole frame comes first. */
+    s->writing = 1;
+    int rc = stream_encrypt(s, out);
+    s->writing = 0;
+    return rc == 0 && s->out.len > 0 ? pyws_stream_queued(s) : rc;
+}
+
+/* The io of a WSTransport: one frame. */
+static int
+stream_send(struct pyws_way *way, const struct pyws_out *out)
+{
+    StreamObject *s = (StreamObject *)way->target;
+    size_t total = pyws_out_len(out), sent = 0;
+
+    if (!stream_can_send(s) || s->eof_out || s->closing) {
+        return 0;
+    }
+    if (s->tls != NULL) {
+        return stream_send_tls(s, out);
+    }
+    if (s->out.len == 0) {
+        int rc = pyws_out_send(s->state, s->fd, out, &sent);
+        if (rc < 0) {
+            return stream_write_failed(s, -rc);
+        }
+    }
+    while (sent < total) {
+        uint8_t *room;
+        size_t n;
+        if (ws_queue_room(&s->out, total - sent, &room, &n) != 0) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        pyws_out_copy(out, sent, room, n);
+        ws_queue_commit(&s->out, n);
+        sent += n;
+    }
+    return s->out.len > 0 ? pyws_stream_queued(s) : 0;
+}
+
+const struct pyws_io pyws_stream_io = {
+    .send = stream_send,
+};
+
+/* Everything went out: what waited for that happens. */
+static int
+stream_flushed(StreamObject *s)
+{
+    if (s->eof_out && !s->eof_sent && s->fd >= 0) {
+        s->eof_sent = 1;
+        /* With TLS close_notify has said it. A FIN behind it makes some peers
+         * drop what they have not decrypted yet; they answer with their own
+         * end, and ours follows. */
+        int rc = s->tls != NULL ? 0 : ws_sock_end_writing(s->fd);
+        if (rc < 0) {
+            return stream_lost_errno(s, -rc);
+        }
+    }
+    return s->closing ? pyws_stream_lost(s, Py_None) : 0;
+}
+
+static int
+stream_writable(StreamObject *s)
+{
+    struct ws_queue_span spans[WS_SOCK_SPANS];
+
+    while (s->out.len > 0 && s->fd >= 0) {
+        size_t count = ws_queue_peek(&s->out, spans, WS_SOCK_SPANS);
+        ptrdiff_t took = ws_sock_sendv(s->fd, spans, count);
+        if (took < 0) {
+            if (ws_sock_would_block(took)) {
+                break;
+            }
+            return stream_write_failed(s, (int)-took);
+        }
+        ws_queue_consume(&s->out, (size_t)took);
+    }
+    if (pyws_stream_update(s) < 0) {
+        return -1;
+    }
+    if (s->protocol_paused && s->out.len <= s->low) {
+        s->protocol_paused = 0;
+        if (stream_watermark(s, "resume_writing") < 0) {
+            return -1;
+        }
+    }
+    return s->out.len == 0 ? stream_flushed(s) : 0;
+}
+
+/* ---- closing ---- */
+
+int
+pyws_stream_write_eof(StreamObject *s)
+{
+    if (s->eof_out || s->closing || s->fd < 0) {
+        return 0;
+    }
+    if (s->tls != NULL && !s->tls_handshaking && s->write_error == 0 &&
+        (pyws_tls_end(s->tls) < 0 || pyws_stream_flush_tls(s) < 0)) {
+        return -1;
+    }
+    s->eof_out = 1;
+    s->tls_left = 0;
+    return s->out.len == 0 ? stream_flushed(s) : 0;
+}
+
+int
+pyws_stream_close(StreamObject *s)
+{
+    if (s->closing || s->fd < 0) {
+        return 0;
+    }
+    if (s->tls != NULL && !s->tls_handshaking && !s->eof_out &&
+        s->write_error == 0 &&
+        (pyws_tls_end(s->tls) < 0 || pyws_stream_flush_tls(s) < 0)) {
+        return -1;
+    }
+    s->closing = 1;
+    if (s->out.len == 0) {
+        return pyws_stream_lost(s, Py_None);
+    }
+    return pyws_stream_update(s);
+}
+
+/* ---- in ---- */
+
+/* The peer sent the end of its side. */
+static int
+stream_eof(StreamObject *s)
+{
+    int keep = 0;
+
+    s->eof_in = 1;
+    if (pyws_stream_update(s) < 0) {
+        return -1;
+    }
+    if (s->tls_handshaking || s->closing) {
+        return pyws_stream_lost(s, Py_None);
+    }
+    if (s->write_error != 0) {
+        return stream_lost_errno(s, s->write_error);
+    }
+    PyObject *result = PyObject_CallMethod(s->protocol, "eof_received", NULL);
+    if (result == NULL) {
+        return -1;
+    }
+    /* TLS cannot go on in one direction (asyncio says the same). */
+    keep = s->tls == NULL && PyObject_IsTrue(result) == 1;
+    Py_DECREF(result);
+    return keep ? 0 : pyws_stream_close(s);
+}
+
+/* recv() had nothing or failed. */
+static int
+stream_no_input(StreamObject *s, ptrdiff_t result)
+{
+    if (result == 0) {
+        return stream_eof(s);
+    }
+    if (!ws_sock_would_block(result)) {
+        return stream_lost_errno(s, (int)-result);
+    }
+    /* Nothing more will come to explain why sending failed. */
+    return s->write_error == 0 ? 0 : stream_lost_errno(s, s->write_error);
+}
+
+/* Gives |n| bytes to a protocol that is not ours. */
+static int
+stream_data_received(StreamObject *s, const uint8_t *p, size_t n)
+{
+    PyObject *result = PyObject_CallMethod(s->protocol, "data_received", "y#",
+                                           (const char *)p, (Py_ssize_t)n);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* A block to receive into where the bytes do not go straight to a ring. */
+static struct ws_block *
+stream_scratch(StreamObject *s)
+{
+    struct ws_block *b = ws_spare_take(&s->state->spare, WS_BLOCK_SIZE_MAX);
+    if (b != NULL && !ws_block_is_unique(b)) {
+        ws_block_decref(b);
+        b = NULL;
+    }
+    if (b == NULL) {
+        b = ws_block_new(&pyws_mem, WS_BLOCK_SIZE_MAX);
+    }
+    if (b == NULL) {
+        PyErr_NoMemory();
+    }
+    return b;
+}
+
+static void
+stream_scratch_done(StreamObject *s, struct ws_block *b)
+{
+    b->used = 0;
+    ws_spare_give(&s->state->spare, b);
+}
+
+static int
+stream_read_plain(StreamObject *s, struct pyws_budget *budget, int *got)
+{
+    uint8_t *room;
+    size_t len;
+    ptrdiff_t n;
+    int rc = 0;
+
+    if (s->reader != NULL) {
+        if (pyws_reader_room(s->reader, &room, &len) < 0) {
+            return -1;
+        }
+        n = ws_sock_recv(s->fd, room, len);
+        if (n > 0) {
+            *got = 1;
+            budget->bytes -= n;
+            return pyws_reader_took(s->reader, (size_t)n, &budget->share);
+        }
+        return stream_no_input(s, n);
+    }
+    struct ws_block *b = stream_scratch(s);
+    if (b == NULL) {
+        return -1;
+    }
+    n = ws_sock_recv(s->fd, b->data, b->cap);
+    if (n > 0) {
+        *got = 1;
+        budget->bytes -= n;
+        rc = stream_data_received(s, b->data, (size_t)n);
+    }
+    stream_scratch_done(s, b);
+    return n > 0 ? rc : stream_no_input(s, n);
+}
+
+/* Decrypts once.  PYWS_TLS_DONE: something came and was given on. */
+static enum pyws_tls_result
+stream_decrypt(StreamObject *s, struct pyws_budget *budget)
+{
+    enum pyws_tls_result rc;
+    size_t n = 0;
+    int given;
+
+    if (s->reader != NULL) {
+        /* The ring's room, lent through the buffer protocol: whoever reads into
+         * it may keep the view, and holds the block then. */
+        PyObject *view = PyMemoryView_FromObject((PyObject *)s->reader);
+        if (view == NULL) {
+            return PYWS_TLS_ERROR;
+        }
+        rc = pyws_tls_read(s->tls, view, s->reader->lent, &n);
+        Py_DECREF(view);
+        if (rc != PYWS_TLS_DONE || s->reader == NULL) {
+            return rc;
+        }
+        given = pyws_reader_took(s->reader, n, &budget->share);
+    }
+    else {
+        PyObject *into = PyByteArray_FromStringAndSize(NULL, PYWS_TLS_RECORD);
+        if (into == NULL) {
+            return PYWS_TLS_ERROR;
+        }
+        rc = pyws_tls_read(s->tls, into, PYWS_TLS_RECORD, &n);
+        given = rc != PYWS_TLS_DONE
+                    ? 0
+                    : stream_data_received(
+                          s, (const uint8_t *)PyByteArray_AS_STRING(into), n);
+        Py_DECREF(into);
+    }
+    return given < 0 ? PYWS_TLS_ERROR : rc;
+}
+
+/* The handshake goes on; 1 when it is done, 0 while it waits. */
+static int
+stream_handshake(StreamObject *s)
+{
+    enum pyws_tls_result rc = pyws_tls_handshake(s->tls);
+    if (rc == PYWS_TLS_ERROR) {
+        /* The alert says to the peer what we found. */
+        PyObject *raised = pyws_take_raised();
+        if (pyws_stream_flush_tls(s) < 0) {
+            PyErr_Clear();
+        }
+        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
+        Py_DECREF(raised);
+        return -1;
+    }
+    if (pyws_stream_flush_tls(s) < 0) {
+        return -1;
+    }
+    if (rc == PYWS_TLS_END) {
+        return pyws_stream_lost(s, Py_None);
+    }
+    if (rc != PYWS_TLS_DONE) {
+        return 0;
+    }
+    s->tls_handshaking = 0;
+    if (pyws_stream_update(s) < 0) {
+        return -1;
+    }
+    PyObject *done = s->tls_done;
+    s->tls_done = NULL;
+    PyObject *result = PyObject_CallFunctionObjArgs(done, Py_None, NULL);
+    Py_DECREF(done);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 1;
+}
+
+/* Whether the parse loop would take more of it. */
+static int
+stream_wants_input(const StreamObject *s)
+{
+    return pyws_stream_is_reading(s) &&
+           !(s->reader != NULL && s->reader->stopped);
+}
+
+/* Decrypts what is there, until there is nothing, the reader has enough, or
+ * the connection ends. */
+static int
+stream_pump_tls(StreamObject *s, struct pyws_budget *budget)
+{
+    enum pyws_tls_result rc = PYWS_TLS_DONE;
+
+    s->tls_left = 0;
+    if (s->tls_handshaking) {
+        int done = stream_handshake(s);
+        if (done <= 0) {
+            return done;
+        }
+    }
+    /* Behind our close_notify nothing can be decrypted, nor is it wanted. */
+    while (rc == PYWS_TLS_DONE && stream_wants_input(s) && !s->eof_out) {
+        rc = stream_decrypt(s, budget);
+    }
+    if (rc == PYWS_TLS_ERROR) {
+        return -1;
+    }
+    if (s->fd < 0 || s->tls == NULL || s->eof_out) {
+        return 0;
+    }
+    s->tls_left = rc == PYWS_TLS_DONE;
+    /* Reading makes answers of its own: key updates, alerts. */
+    if (pyws_tls_retry(s->tls) < 0 || pyws_stream_flush_tls(s) < 0) {
+        return -1;
+    }
+    return rc == PYWS_TLS_END && s->fd >= 0 ? stream_eof(s) : 0;
+}
+
+static int
+stream_read_tls(StreamObject *s, struct pyws_budget *budget, int *got)
+{
+    struct ws_block *b = stream_scratch(s);
+    if (b == NULL) {
+        return -1;
+    }
+    ptrdiff_t n = ws_sock_recv(s->fd, b->data, b->cap);
+    int rc = 0;
+    if (n > 0) {
+        *got = 1;
+        budget->bytes -= n;
+        /* After our close_notify only the peer's end is awaited. */
+        if (!s->eof_out) {
+            rc = pyws_tls_feed(s->tls, b->data, (size_t)n);
+        }
+    }
+    stream_scratch_done(s, b);
+    if (n <= 0) {
+        return stream_no_input(s, n);
+    }
+    return rc < 0 || s->eof_out ? rc : stream_pump_tls(s, budget);
+}
+
+/* What lies in user space first, in its order; then one read from the socket.
+ */
+static int
+stream_readable(StreamObject *s, struct pyws_budget *budget, int from_socket,
+                int *got)
+{
+    if (s->reader != NULL && s->reader->stopped &&
+        pyws_reader_run(s->reader, &budget->share) < 0) {
+        return -1;
+    }
+    if (s->tls_left && stream_wants_input(s) &&
+        stream_pump_tls(s, budget) < 0) {
+        return -1;
+    }
+    /* Where sending failed, the socket is asked until it says why. */
+    if (!stream_wants_input(s) || !(from_socket || s->write_error != 0)) {
+        return 0;
+    }
+    return s->tls != NULL ? stream_read_tls(s, budget, got)
+                          : stream_read_plain(s, budget, got);
+}
+
+/* Everything for one event, in the connection's context. */
+static int
+stream_serve_inside(StreamObject *s, unsigned bits, struct pyws_budget *budget,
+                    int *got)
+{
+    if ((bits & WS_POLL_OUT) && s->out.len > 0 && stream_writable(s) < 0) {
+        return -1;
+    }
+    if (s->fd < 0) {
+        return 0;
+    }
+    if (!pyws_stream_is_reading(s)) {
+        if (bits & WS_POLL_ERR) {
+            int error = ws_sock_error(s->fd);
+            return stream_lost_errno(s, error != 0 ? error : ECONNRESET);
+        }
+        if (s->write_error != 0) {
+            return stream_lost_errno(s, s->write_error);
+        }
+        return 0;
+    }
+    if (stream_readable(s, budget, (bits & (WS_POLL_IN | WS_POLL_HUP)) != 0,
+                        got) < 0) {
+        return -1;
+    }
+    /* What the kernel cannot see is remembered. */
+    if (pyws_stream_is_reading(s) &&
+        ((s->reader != NULL && pyws_reader_has_work(s->reader)) ||
+         s->tls_left || s->write_error != 0)) {
+        return pyws_stream_pend(s);
+    }
+    return 0;
+}
+
+int
+pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
+                  int *got)
+{
+    int rc;
+
+    Py_INCREF(s);
+    PyObject *context = Py_NewRef(s->context);
+    if (PyContext_Enter(context) < 0) {
+        rc = stream_fatal(s, "the connection's context cannot be entered");
+    }
+    else {
+        rc = stream_serve_inside(s, bits, budget, got);
+        if (rc < 0) {
+            rc = stream_fatal(s, "Fatal error on a transport of picows_c");
+        }
+        PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
+        if (PyContext_Exit(context) < 0) {
+            PyErr_WriteUnraisable((PyObject *)s);
+        }
+        if (raised != NULL) {
+            PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
+            Py_DECREF(raised);
+        }
+    }
+    Py_DECREF(context);
+    Py_DECREF(s);
+    return rc;
+}
+
+#else
+typedef int pyws_stream_is_empty;
+#endif

@@ -1,0 +1,117 @@
+/* stream.h - Stream: a connected socket on a poller, shaped like
+ * asyncio.Transport, plain or with a TLS filter.
+ *
+ * Ownership: the stream owns its descriptor from the moment it is made, and
+ * gives it up everywhere at once: out of the poller, shut down, closed.  Its
+ * slot in the poller owns the stream; the stream owns the protocol, loop and
+ * context until connection_lost() has run.
+ */
+#ifndef PYWS_STREAM_H
+#define PYWS_STREAM_H
+
+#include "reader.h"
+#include "watch.h"
+#include "ws_queue.h"
+
+struct pyws_tls;
+
+typedef struct {
+    PyObject_HEAD
+    pyws_state *state;
+    /* thread is the loop's. */
+    unsigned long thread;
+    /* poller keeps |watch| alive. */
+    PyObject *poller;
+    struct pyws_watch *watch;
+    PyObject *loop;
+    /* context is entered for each call of the protocol. */
+    PyObject *context;
+    PyObject *protocol;
+    /* reader is the protocol where it is a WSReader; borrowed from it. */
+    WSReaderObject *reader;
+    /* tls is the upper filter; NULL on a plain stream. */
+    struct pyws_tls *tls;
+    /* tls_done is called when the handshake ends: with None or an exception. */
+    PyObject *tls_done;
+    /* out is what the kernel did not take yet. */
+    struct ws_queue out;
+    size_t high, low;
+    /* fd is -1 once the connection is lost. */
+    int fd;
+    uint32_t slot;
+    /* write_error is the errno of a failed send, 0 for none. */
+    int write_error;
+    /* started: read interest is wanted at all. */
+    unsigned started : 1;
+    unsigned paused : 1;
+    /* closing: close() or abort() was called, or the end came by itself. */
+    unsigned closing : 1;
+    unsigned eof_in : 1;
+    /* eof_out: write_eof() was called; eof_sent: it was done. */
+    unsigned eof_out : 1;
+    unsigned eof_sent : 1;
+    unsigned protocol_paused : 1;
+    unsigned tls_handshaking : 1;
+    /* tls_left: decrypting stopped before the input ended. */
+    unsigned tls_left : 1;
+    /* writing: a frame is half encrypted, nobody may be called now. */
+    unsigned writing : 1;
+    PyObject *weakrefs;
+} StreamObject;
+
+/* pyws_stream_serve does what |bits| say, and goes on with input that waits in
+ * user space.  |*got| says whether the socket had input.  Returns 0, or -1 with
+ * an exception that is no Exception (KeyboardInterrupt, SystemExit). */
+int pyws_stream_serve(StreamObject *s, unsigned bits,
+                      struct pyws_budget *budget, int *got);
+
+/* pyws_stream_abandon closes the descriptor and drops everything without a
+ * callback: the loop is gone, or this is a forked child (|shut| 0 then: the
+ * connection is the parent's). */
+void pyws_stream_abandon(StreamObject *s, int shut);
+
+/* For the stream's Python face, stream_type.c.  All return 0, or -1 with an
+ * exception set, unless said otherwise. */
+
+/* pyws_stream_check raises RuntimeError off the loop's thread. */
+int pyws_stream_check(StreamObject *s, const char *method);
+
+/* pyws_stream_is_reading returns whether input is taken now. */
+int pyws_stream_is_reading(const StreamObject *s);
+
+/* pyws_stream_update tells the poller what to watch for. */
+int pyws_stream_update(StreamObject *s);
+
+/* pyws_stream_pend has input in user space served in the next turn. */
+int pyws_stream_pend(StreamObject *s);
+
+/* pyws_stream_send_raw sends bytes past the filter, or queues them. */
+int pyws_stream_send_raw(StreamObject *s, const uint8_t *p, size_t n);
+
+/* pyws_stream_queued follows up on bytes that wait: write interest, and the
+ * high watermark. */
+int pyws_stream_queued(StreamObject *s);
+
+/* pyws_stream_flush_tls sends the ciphertext that the filter has ready. */
+int pyws_stream_flush_tls(StreamObject *s);
+
+/* pyws_stream_write_eof ends our side behind what waits; reading goes on. */
+int pyws_stream_write_eof(StreamObject *s);
+
+/* pyws_stream_close sends what waits, then ends the connection. */
+int pyws_stream_close(StreamObject *s);
+
+/* pyws_stream_lost ends it now; |exc| is for connection_lost(), None for an
+ * end that was wanted. */
+int pyws_stream_lost(StreamObject *s, PyObject *exc);
+
+/* pyws_stream_forget drops protocol, loop and filter. */
+void pyws_stream_forget(StreamObject *s);
+
+/* The way out of a WSTransport on a stream. */
+extern const struct pyws_io pyws_stream_io;
+
+/* pyws_stream_add_type is called once from the module's exec. */
+int pyws_stream_add_type(PyObject *module, pyws_state *state);
+
+#endif /* PYWS_STREAM_H */

@@ -1,0 +1,549 @@
+/* stream_type.c - the Python face of Stream: asyncio.Transport's surface. */
+#include "stream.h"
+
+#ifdef WS_POLL_KIND
+
+#  include "object.h"
+#  include "sockio.h"
+#  include "tls.h"
+#  include "view.h"
+
+/* asyncio's default watermark, in bytes. */
+#  define STREAM_HIGH (64 * 1024)
+
+/* ---- life ---- */
+
+static PyObject *
+Stream_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    pyws_state *state = pyws_state_of(type);
+    if (state == NULL) {
+        return NULL;
+    }
+    StreamObject *s = (StreamObject *)type->tp_alloc(type, 0);
+    if (s == NULL) {
+        return NULL;
+    }
+    s->state = state;
+    s->thread = PyThread_get_thread_ident();
+    s->fd = -1;
+    s->slot = PYWS_NO_SLOT;
+    s->closing = 1;
+    s->high = STREAM_HIGH;
+    s->low = STREAM_HIGH / 4;
+    ws_queue_init(&s->out, &pyws_mem);
+    return (PyObject *)s;
+}
+
+static int
+Stream_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"poller",   "loop",    "fd",
+                            "protocol", "context", NULL};
+    StreamObject *s = (StreamObject *)self;
+    PyObject *poller, *loop, *protocol, *context;
+    int fd;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OiOO:Stream", names,
+                                     s->state->Poller_type, &poller, &loop, &fd,
+                                     &protocol, &context)) {
+        return -1;
+    }
+    if (s->poller != NULL) {
+        PyErr_SetString(PyExc_TypeError, "a Stream is initialized once");
+        return -1;
+    }
+    if (fd < 0) {
+        PyErr_SetString(PyExc_ValueError, "a Stream needs a descriptor");
+        return -1;
+    }
+    if (!PyContext_CheckExact(context)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "context must be a contextvars.Context");
+        return -1;
+    }
+    s->poller = Py_NewRef(poller);
+    s->watch = &((pyws_watcher *)poller)->watch;
+    s->loop = Py_NewRef(loop);
+    s->context = Py_NewRef(context);
+    s->protocol = Py_NewRef(protocol);
+    if (PyObject_TypeCheck(protocol, s->state->WSReader_type)) {
+        s->reader = (WSReaderObject *)protocol;
+    }
+    if (pyws_watch_add(s->watch, fd, WS_POLL_HUP, PYWS_STREAM, self, &s->slot) <
+        0) {
+        return -1;
+    }
+    /* From here on the descriptor is ours. */
+    s->fd = fd;
+    s->closing = 0;
+    return 0;
+}
+
+static int
+Stream_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    StreamObject *s = (StreamObject *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(s->poller);
+    Py_VISIT(s->loop);
+    Py_VISIT(s->context);
+    Py_VISIT(s->protocol);
+    Py_VISIT(s->tls_done);
+    return pyws_tls_traverse(s->tls, visit, arg);
+}
+
+static int
+Stream_clear(PyObject *self)
+{
+    StreamObject *s = (StreamObject *)self;
+    pyws_stream_abandon(s, 1);
+    s->watch = NULL;
+    Py_CLEAR(s->poller);
+    Py_CLEAR(s->context);
+    return 0;
+}
+
+static void
+Stream_dealloc(PyObject *self)
+{
+    StreamObject *s = (StreamObject *)self;
+    PyObject_GC_UnTrack(self);
+    if (s->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    /* The slot owned a reference: nothing is watched any more. */
+    if (s->fd >= 0) {
+        ws_sock_close(s->fd, 1);
+        s->fd = -1;
+    }
+    pyws_stream_forget(s);
+    ws_queue_free(&s->out);
+    Py_CLEAR(s->context);
+    Py_CLEAR(s->poller);
+    pyws_dealloc_tail(self);
+}
+
+/* ---- asyncio.Transport ---- */
+
+#  define STREAM_METHOD(name) \
+    static PyObject *Stream_##name(PyObject *self, PyObject *Py_UNUSED(arg))
+
+/* 0 or -1 as None or NULL. */
+static PyObject *
+stream_none(int rc)
+{
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static int
+stream_write(StreamObject *s, PyObject *data)
+{
+    struct pyws_view view;
+    int rc;
+
+    if (PyUnicode_Check(data) || data == Py_None) {
+        PyErr_Format(PyExc_TypeError, "data must be bytes-like, not %.100s",
+                     Py_TYPE(data)->tp_name);
+        return -1;
+    }
+    if (pyws_view_get(&view, data) < 0) {
+        return -1;
+    }
+    if (s->eof_out) {
+        PyErr_SetString(PyExc_RuntimeError, "write() after write_eof()");
+        rc = -1;
+    }
+    else if (s->closing || s->fd < 0) {
+        rc = 0;
+    }
+    else if (s->tls == NULL) {
+        rc = pyws_stream_send_raw(s, view.data, view.len);
+    }
+    else {
+        PyObject *bytes = PyBytes_FromStringAndSize((const char *)view.data,
+                                                    (Py_ssize_t)view.len);
+        rc = bytes == NULL || pyws_tls_write(s->tls, bytes) < 0 ||
+                     pyws_stream_flush_tls(s) < 0
+                 ? -1
+                 : 0;
+        Py_XDECREF(bytes);
+    }
+    pyws_view_release(&view);
+    return rc;
+}
+
+static PyObject *
+Stream_write(PyObject *self, PyObject *data)
+{
+    StreamObject *s = (StreamObject *)self;
+    if (pyws_stream_check(s, "write") < 0) {
+        return NULL;
+    }
+    return stream_none(stream_write(s, data));
+}
+
+static PyObject *
+Stream_writelines(PyObject *self, PyObject *list)
+{
+    if (pyws_stream_check((StreamObject *)self, "writelines") < 0) {
+        return NULL;
+    }
+    PyObject *iterator = PyObject_GetIter(list), *data;
+    if (iterator == NULL) {
+        return NULL;
+    }
+    int rc = 0;
+    while (rc == 0 && (data = PyIter_Next(iterator)) != NULL) {
+        rc = stream_write((StreamObject *)self, data);
+        Py_DECREF(data);
+    }
+    Py_DECREF(iterator);
+    return PyErr_Occurred() ? NULL : stream_none(rc);
+}
+
+STREAM_METHOD(write_eof)
+{
+    StreamObject *s = (StreamObject *)self;
+    return pyws_stream_check(s, "write_eof") < 0
+               ? NULL
+               : stream_none(pyws_stream_write_eof(s));
+}
+
+STREAM_METHOD(can_write_eof)
+{
+    (void)self;
+    Py_RETURN_TRUE;
+}
+
+STREAM_METHOD(close)
+{
+    StreamObject *s = (StreamObject *)self;
+    return pyws_stream_check(s, "close") < 0
+               ? NULL
+               : stream_none(pyws_stream_close(s));
+}
+
+STREAM_METHOD(abort)
+{
+    StreamObject *s = (StreamObject *)self;
+    return pyws_stream_check(s, "abort") < 0
+               ? NULL
+               : stream_none(pyws_stream_lost(s, Py_None));
+}
+
+STREAM_METHOD(is_closing)
+{
+    return PyBool_FromLong(((StreamObject *)self)->closing);
+}
+
+STREAM_METHOD(is_reading)
+{
+    return PyBool_FromLong(pyws_stream_is_reading((StreamObject *)self));
+}
+
+STREAM_METHOD(pause_reading)
+{
+    StreamObject *s = (StreamObject *)self;
+    if (pyws_stream_check(s, "pause_reading") < 0) {
+        return NULL;
+    }
+    s->paused = 1;
+    if (s->reader != NULL) {
+        pyws_reader_pause(s->reader, 1);
+    }
+    return stream_none(pyws_stream_update(s));
+}
+
+STREAM_METHOD(resume_reading)
+{
+    StreamObject *s = (StreamObject *)self;
+    if (pyws_stream_check(s, "resume_reading") < 0) {
+        return NULL;
+    }
+    if (!s->paused) {
+        Py_RETURN_NONE;
+    }
+    s->paused = 0;
+    if (s->reader != NULL) {
+        pyws_reader_pause(s->reader, 0);
+    }
+    if (pyws_stream_update(s) < 0) {
+        return NULL;
+    }
+    /* Frames that had been read, and plaintext, come before the next read. */
+    return stream_none(s->fd >= 0 && (s->tls_left || s->reader != NULL)
+                           ? pyws_stream_pend(s)
+                           : 0);
+}
+
+STREAM_METHOD(get_write_buffer_size)
+{
+    return PyLong_FromSize_t(((StreamObject *)self)->out.len);
+}
+
+STREAM_METHOD(get_write_buffer_limits)
+{
+    StreamObject *s = (StreamObject *)self;
+    return Py_BuildValue("(nn)", (Py_ssize_t)s->low, (Py_ssize_t)s->high);
+}
+
+static PyObject *
+Stream_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"high", "low", NULL};
+    StreamObject *s = (StreamObject *)self;
+    PyObject *high = Py_None, *low = Py_None;
+    Py_ssize_t h, l;
+
+    if (pyws_stream_check(s, "set_write_buffer_limits") < 0) {
+        return NULL;
+    }
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "|OO:set_write_buffer_limits", names, &high, &low)) {
+        return NULL;
+    }
+    l = low == Py_None ? -1 : PyLong_AsSsize_t(low);
+    h = high == Py_None ? -1 : PyLong_AsSsize_t(high);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (high == Py_None) {
+        h = low == Py_None           ? STREAM_HIGH
+            : l > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX
+                                     : 4 * l;
+    }
+    if (low == Py_None) {
+        l = h / 4;
+    }
+    if (!(h >= l && l >= 0)) {
+        return PyErr_Format(PyExc_ValueError,
+                            "high (%zd) must be >= low (%zd) must be >= 0", h,
+                            l);
+    }
+    s->high = (size_t)h;
+    s->low = (size_t)l;
+    /* What waits may exceed it already. */
+    return stream_none(pyws_stream_queued(s));
+}
+
+STREAM_METHOD(get_protocol)
+{
+    PyObject *protocol = ((StreamObject *)self)->protocol;
+    return Py_NewRef(protocol == NULL ? Py_None : protocol);
+}
+
+static PyObject *
+Stream_set_protocol(PyObject *self, PyObject *protocol)
+{
+    StreamObject *s = (StreamObject *)self;
+    if (pyws_stream_check(s, "set_protocol") < 0) {
+        return NULL;
+    }
+    Py_XSETREF(s->protocol, Py_NewRef(protocol));
+    s->reader = PyObject_TypeCheck(protocol, s->state->WSReader_type)
+                    ? (WSReaderObject *)protocol
+                    : NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- for the package ---- */
+
+static PyObject *
+Stream_start(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    StreamObject *s = (StreamObject *)self;
+    s->started = 1;
+    if (pyws_stream_update(s) < 0) {
+        return NULL;
+    }
+    return stream_none(s->tls_left && s->fd >= 0 ? pyws_stream_pend(s) : 0);
+}
+
+static PyObject *
+Stream_start_tls(PyObject *self, PyObject *args)
+{
+    StreamObject *s = (StreamObject *)self;
+    PyObject *sslobj, *incoming, *outgoing, *done;
+
+    if (!PyArg_ParseTuple(args, "OOOO:_start_tls", &sslobj, &incoming,
+                          &outgoing, &done)) {
+        return NULL;
+    }
+    if (s->fd < 0 || s->tls_handshaking) {
+        PyErr_SetString(PyExc_ConnectionResetError,
+                        "the stream is closed, or in a TLS handshake");
+        return NULL;
+    }
+    struct pyws_tls *tls =
+        pyws_tls_new(s->state, sslobj, incoming, outgoing, s->tls);
+    if (tls == NULL) {
+        return NULL;
+    }
+    s->tls = tls;
+    s->tls_handshaking = 1;
+    Py_XSETREF(s->tls_done, Py_NewRef(done));
+    /* The client speaks first; what came already is looked at, too. */
+    s->tls_left = 1;
+    return stream_none(pyws_stream_update(s) < 0 ? -1 : pyws_stream_pend(s));
+}
+
+static PyObject *
+Stream_bind(PyObject *self, PyObject *transport)
+{
+    StreamObject *s = (StreamObject *)self;
+    if (!PyObject_TypeCheck(transport, s->state->WSTransport_type)) {
+        PyErr_SetString(PyExc_TypeError, "a WSTransport is needed");
+        return NULL;
+    }
+    ((WSTransportObject *)transport)->way.io = &pyws_stream_io;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Stream_lost(PyObject *self, PyObject *exc)
+{
+    StreamObject *s = (StreamObject *)self;
+    PyObject *protocol = s->protocol;
+    if (protocol == NULL) {
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(protocol);
+    PyObject *result =
+        PyObject_CallMethod(protocol, "connection_lost", "O", exc);
+    Py_DECREF(protocol);
+    pyws_stream_forget(s);
+    return result;
+}
+
+static PyObject *
+Stream_tls_failed(PyObject *self, PyObject *exc)
+{
+    StreamObject *s = (StreamObject *)self;
+    PyObject *done = s->tls_done;
+    if (done == NULL) {
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(done);
+    pyws_stream_forget(s);
+    PyObject *result = PyObject_CallFunctionObjArgs(done, exc, NULL);
+    Py_DECREF(done);
+    return result;
+}
+
+STREAM_METHOD(fileno)
+{
+    return PyLong_FromLong(((StreamObject *)self)->fd);
+}
+
+/* ---- type ---- */
+
+PyDoc_STRVAR(Stream_doc,
+             "A connected socket on a poller: the surface of "
+             "asyncio.Transport. The package's\n"
+             "Stream derives from it and adds get_extra_info().");
+
+static PyMethodDef Stream_methods[] = {
+    {"write", Stream_write, METH_O,
+     "write($self, data, /)\n--\n\nSend bytes now, or as soon as the system "
+     "takes them."},
+    {"writelines", Stream_writelines, METH_O,
+     "writelines($self, list_of_data, /)\n--\n\nwrite() each of them."},
+    {"write_eof", Stream_write_eof, METH_NOARGS,
+     "write_eof($self, /)\n--\n\n"
+     "End our side behind what waits (close_notify first, with TLS); reading "
+     "goes on."},
+    {"can_write_eof", Stream_can_write_eof, METH_NOARGS,
+     "can_write_eof($self, /)\n--\n\nReturn True."},
+    {"close", Stream_close, METH_NOARGS,
+     "close($self, /)\n--\n\nSend what waits, then end the connection."},
+    {"abort", Stream_abort, METH_NOARGS,
+     "abort($self, /)\n--\n\nEnd the connection now."},
+    {"is_closing", Stream_is_closing, METH_NOARGS,
+     "is_closing($self, /)\n--\n\nReturn whether the end has begun."},
+    {"is_reading", Stream_is_reading, METH_NOARGS,
+     "is_reading($self, /)\n--\n\nReturn whether input is taken."},
+    {"pause_reading", Stream_pause_reading, METH_NOARGS,
+     "pause_reading($self, /)\n--\n\n"
+     "Take no more input; what was read but not delivered waits too."},
+    {"resume_reading", Stream_resume_reading, METH_NOARGS,
+     "resume_reading($self, /)\n--\n\nGo on, with what waits first."},
+    {"get_write_buffer_size", Stream_get_write_buffer_size, METH_NOARGS,
+     "get_write_buffer_size($self, /)\n--\n\nReturn how many bytes wait."},
+    {"get_write_buffer_limits", Stream_get_write_buffer_limits, METH_NOARGS,
+     "get_write_buffer_limits($self, /)\n--\n\nReturn (low, high) in bytes."},
+    {"set_write_buffer_limits",
+     (PyCFunction)(void (*)(void))Stream_set_write_buffer_limits,
+     METH_VARARGS | METH_KEYWORDS,
+     "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
+     "Set the watermarks of pause_writing() and resume_writing(), in bytes."},
+    {"get_protocol", Stream_get_protocol, METH_NOARGS,
+     "get_protocol($self, /)\n--\n\nReturn the protocol, None at the end."},
+    {"set_protocol", Stream_set_protocol, METH_O,
+     "set_protocol($self, protocol, /)\n--\n\nCall another protocol from now "
+     "on."},
+    {"_start", Stream_start, METH_NOARGS,
+     "_start($self, /)\n--\n\nBegin to read."},
+    {"_start_tls", Stream_start_tls, METH_VARARGS,
+     "_start_tls($self, sslobj, incoming, outgoing, done, /)\n--\n\n"
+     "Put a TLS filter on top and begin its handshake; done(None or "
+     "exception)."},
+    {"_bind", Stream_bind, METH_O,
+     "_bind($self, transport, /)\n--\n\nBe the way out of a WSTransport."},
+    {"_lost", Stream_lost, METH_O,
+     "_lost($self, exc, /)\n--\n\nTell the protocol; scheduled by the stream."},
+    {"_tls_failed", Stream_tls_failed, METH_O,
+     "_tls_failed($self, exc, /)\n--\n\nTell who waits for TLS; scheduled."},
+    {"_fileno", Stream_fileno, METH_NOARGS,
+     "_fileno($self, /)\n--\n\nReturn the descriptor, -1 at the end."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Stream_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(StreamObject, weakrefs),
+     READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot Stream_slots[] = {
+    {Py_tp_doc, (void *)Stream_doc},
+    {Py_tp_new, Stream_new},
+    {Py_tp_init, Stream_init},
+    {Py_tp_dealloc, Stream_dealloc},
+    {Py_tp_traverse, Stream_traverse},
+    {Py_tp_clear, Stream_clear},
+    {Py_tp_methods, Stream_methods},
+    {Py_tp_members, Stream_members},
+    {0, NULL},
+};
+
+static PyType_Spec Stream_spec = {
+    .name = "picows_c._core.Stream",
+    .basicsize = sizeof(StreamObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = Stream_slots,
+};
+
+int
+pyws_stream_add_type(PyObject *module, pyws_state *state)
+{
+    return pyws_add_type(module, &Stream_spec, &state->Stream_type);
+}
+
+#else
+
+int
+pyws_stream_add_type(PyObject *module, pyws_state *state)
+{
+    (void)module;
+    (void)state;
+    return 0;
+}
+
+#endif

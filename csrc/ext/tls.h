@@ -1,0 +1,67 @@
+/* tls.h - the TLS filter of a stream: an ssl.SSLObject over two MemoryBIOs,
+ * driven by its public methods, so that any SSLContext works.
+ *
+ * Filters stack: the bytes that the upper one makes are the plaintext of the
+ * one below (TLS inside TLS, through an HTTPS proxy).
+ *
+ * Ownership: a filter owns its three objects and the filter below it.
+ */
+#ifndef PYWS_TLS_H
+#define PYWS_TLS_H
+
+#include "state.h"
+
+struct pyws_tls;
+
+/* pyws_tls_new makes a filter on top of |below| (NULL: of the socket), which
+ * it takes over where it succeeds.  NULL with an exception set. */
+struct pyws_tls *pyws_tls_new(pyws_state *state, PyObject *sslobj,
+                              PyObject *incoming, PyObject *outgoing,
+                              struct pyws_tls *below);
+
+/* pyws_tls_free drops |t| and everything below it; NULL does nothing. */
+void pyws_tls_free(struct pyws_tls *t);
+
+int pyws_tls_traverse(struct pyws_tls *t, visitproc visit, void *arg);
+
+/* What a step did. */
+enum pyws_tls_result {
+    PYWS_TLS_ERROR = -1, /* an exception is set */
+    PYWS_TLS_AGAIN = 0,  /* more input is needed */
+    PYWS_TLS_DONE = 1,
+    PYWS_TLS_END = 2, /* the peer sent close_notify */
+};
+
+/* pyws_tls_feed takes ciphertext from the socket.  0 or -1. */
+int pyws_tls_feed(struct pyws_tls *t, const void *data, size_t n);
+
+/* pyws_tls_handshake goes on with the handshake of the upper filter. */
+enum pyws_tls_result pyws_tls_handshake(struct pyws_tls *t);
+
+/* pyws_tls_read decrypts up to |len| bytes into |view|, a writable buffer, and
+ * stores their number.  AGAIN where nothing is there. */
+enum pyws_tls_result pyws_tls_read(struct pyws_tls *t, PyObject *view,
+                                   size_t len, size_t *got);
+
+/* pyws_tls_has_input returns whether a read may find something without more
+ * from the socket.  -1 with an exception set. */
+int pyws_tls_has_input(struct pyws_tls *t);
+
+/* pyws_tls_write encrypts |bytes|.  What cannot be encrypted yet (the peer
+ * asked for a new handshake) waits for pyws_tls_retry().  0 or -1. */
+int pyws_tls_write(struct pyws_tls *t, PyObject *bytes);
+
+/* pyws_tls_retry encrypts what waited.  0 or -1. */
+int pyws_tls_retry(struct pyws_tls *t);
+
+/* pyws_tls_end sends close_notify.  0 or -1. */
+int pyws_tls_end(struct pyws_tls *t);
+
+/* pyws_tls_take returns the ciphertext for the socket, a new reference to
+ * bytes, None where there is none; NULL with an exception set. */
+PyObject *pyws_tls_take(struct pyws_tls *t);
+
+/* What one record holds: larger writes are cut. */
+#define PYWS_TLS_RECORD 16384
+
+#endif /* PYWS_TLS_H */

@@ -1,0 +1,186 @@
+#include "watch.h"
+
+#ifdef WS_POLL_KIND
+
+void
+pyws_watch_init(struct pyws_watch *w, int poll)
+{
+    memset(w, 0, sizeof(*w));
+    w->poll = poll;
+    w->free = PYWS_NO_SLOT;
+}
+
+void
+pyws_watch_free(struct pyws_watch *w)
+{
+    PyMem_RawFree(w->slots);
+    PyMem_RawFree(w->pending);
+    w->slots = NULL;
+    w->pending = NULL;
+    w->cap = w->pending_len = 0;
+    w->free = PYWS_NO_SLOT;
+}
+
+/* Makes room for another slot. */
+static int
+watch_grow(struct pyws_watch *w)
+{
+    uint32_t cap = w->cap == 0 ? 16 : w->cap * 2;
+    struct pyws_slot *slots;
+    uint64_t *pending;
+
+    if (cap > PYWS_NO_SLOT / 2) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    slots = PyMem_RawRealloc(w->slots, cap * sizeof(*slots));
+    if (slots == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    w->slots = slots;
+    pending = PyMem_RawRealloc(w->pending, cap * sizeof(*pending));
+    if (pending == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    w->pending = pending;
+    for (uint32_t i = w->cap; i < cap; i++) {
+        slots[i] =
+            (struct pyws_slot){.fd = -1, .generation = 1, .next = w->free};
+        w->free = i;
+    }
+    w->cap = cap;
+    return 0;
+}
+
+int
+pyws_watch_add(struct pyws_watch *w, int fd, unsigned bits, enum pyws_kind kind,
+               PyObject *owner, uint32_t *slot)
+{
+    if (w->poll < 0) {
+        PyErr_SetString(PyExc_RuntimeError, "the poller is closed");
+        return -1;
+    }
+    if (w->free == PYWS_NO_SLOT && watch_grow(w) < 0) {
+        return -1;
+    }
+    /* The loop begins to watch the kernel object while it is still empty. */
+    if (w->used == 0 && w->first(w) < 0) {
+        return -1;
+    }
+    uint32_t i = w->free;
+    struct pyws_slot *s = &w->slots[i];
+    if (ws_poll_add(w->poll, fd, bits, pyws_watch_token(w, i)) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        if (w->used == 0) {
+            w->last(w);
+        }
+        return -1;
+    }
+    w->free = s->next;
+    w->used++;
+    s->owner = Py_NewRef(owner);
+    s->fd = fd;
+    s->kind = (uint8_t)kind;
+    s->bits = (uint8_t)bits;
+    s->pends = 0;
+    *slot = i;
+    return 0;
+}
+
+int
+pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits)
+{
+    struct pyws_slot *s = &w->slots[slot];
+
+    if (s->bits == bits || w->poll < 0) {
+        return 0;
+    }
+    if (ws_poll_change(w->poll, s->fd, s->bits, bits,
+                       pyws_watch_token(w, slot)) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    s->bits = (uint8_t)bits;
+    return 0;
+}
+
+void
+pyws_watch_rearm(struct pyws_watch *w, uint64_t token)
+{
+    struct pyws_slot *s = pyws_watch_find(w, token);
+    if (s != NULL && w->poll >= 0 && (s->bits & WS_POLL_HUP)) {
+        /* From nothing to |bits|: an edge counts from here. */
+        (void)ws_poll_change(w->poll, s->fd, 0, s->bits, token);
+    }
+}
+
+void
+pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
+{
+    struct pyws_slot *s = &w->slots[slot];
+    PyObject *owner = s->owner;
+
+    if (w->poll >= 0) {
+        ws_poll_remove(w->poll, s->fd, s->bits);
+    }
+    if (w->hot == pyws_watch_token(w, slot)) {
+        w->hot_left = 0;
+    }
+    s->owner = NULL;
+    s->kind = PYWS_FREE;
+    s->fd = -1;
+    s->bits = s->pends = 0;
+    s->generation++;
+    s->next = w->free;
+    w->free = slot;
+    w->used--;
+    if (w->used == 0) {
+        w->last(w);
+    }
+    Py_DECREF(owner);
+}
+
+void
+pyws_watch_compact(struct pyws_watch *w)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < w->pending_len; i++) {
+        if (pyws_watch_find(w, w->pending[i]) != NULL) {
+            w->pending[kept++] = w->pending[i];
+        }
+    }
+    w->pending_len = kept;
+}
+
+int
+pyws_watch_pend(struct pyws_watch *w, uint32_t slot)
+{
+    struct pyws_slot *s = &w->slots[slot];
+
+    if (s->pends) {
+        return 0;
+    }
+    s->pends = 1;
+    if (w->pending_len == w->cap) {
+        pyws_watch_compact(w); /* stale tokens fill the list */
+    }
+    w->pending[w->pending_len++] = pyws_watch_token(w, slot);
+    return w->wake(w);
+}
+
+struct pyws_slot *
+pyws_watch_find(struct pyws_watch *w, uint64_t token)
+{
+    uint32_t slot = (uint32_t)token;
+    if (slot >= w->cap || w->slots[slot].kind == PYWS_FREE ||
+        w->slots[slot].generation != (uint32_t)(token >> 32)) {
+        return NULL;
+    }
+    return &w->slots[slot];
+}
+
+#else
+typedef int pyws_watch_is_empty;
+#endif

@@ -1,0 +1,119 @@
+/* watch.h - the table behind a poller: which descriptor belongs to whom, and
+ * who still has input that the kernel cannot see.
+ *
+ * A descriptor's event carries its slot and the slot's generation, never a
+ * pointer: an event that was fetched before its owner went, and the slot found
+ * a new one, is recognised as stale.
+ *
+ * Ownership: a slot owns a reference to its owner, dropped by
+ * pyws_watch_remove(); the poller owns the table and its kernel object.
+ */
+#ifndef PYWS_WATCH_H
+#define PYWS_WATCH_H
+
+#include "compat.h"
+#include "poll.h"
+
+/* No slot. */
+#define PYWS_NO_SLOT UINT32_MAX
+
+/* What one turn of a poller may still do; about a millisecond's work. */
+struct pyws_budget {
+    /* frames of all, and of the owner that is being served */
+    int frames;
+    int share;
+    /* bytes of all */
+    ptrdiff_t bytes;
+};
+
+/* The kinds of owner. */
+enum pyws_kind {
+    PYWS_FREE,
+    PYWS_STREAM,
+    PYWS_ACCEPTOR,
+};
+
+struct pyws_slot {
+    PyObject *owner;
+    int fd;
+    uint32_t generation;
+    /* next is the next free slot while this one is free. */
+    uint32_t next;
+    uint8_t kind;
+    /* bits is what the kernel watches for. */
+    uint8_t bits;
+    /* pends is 1 while the slot stands in the list of unread input. */
+    uint8_t pends;
+};
+
+struct pyws_watch {
+    /* poll is the kernel object; -1 once it is gone: closed, or ours no more
+     * after a fork. */
+    int poll;
+    struct pyws_slot *slots;
+    uint32_t cap, used, free;
+    /* pending[0..pending_len) are tokens of slots with unread input; it has
+     * room for each slot once. */
+    uint64_t *pending;
+    uint32_t pending_len;
+    /* hot is the token to ask first, hot_left how often more. */
+    uint64_t hot;
+    int hot_left;
+    /* wake is called when something pends while no turn is running. */
+    int (*wake)(struct pyws_watch *w);
+    /* first and last are called when the table gets its first owner and loses
+     * its last one.  Return 0, or -1 with an exception set. */
+    int (*first)(struct pyws_watch *w);
+    void (*last)(struct pyws_watch *w);
+};
+
+/* What a poller object begins with. */
+typedef struct {
+    PyObject_HEAD
+    /* thread is the one that last ran the loop. */
+    unsigned long thread;
+    struct pyws_watch watch;
+} pyws_watcher;
+
+/* pyws_watch_init makes an empty table over |poll|. */
+void pyws_watch_init(struct pyws_watch *w, int poll);
+
+/* pyws_watch_free frees the table's memory; no slot has an owner any more. */
+void pyws_watch_free(struct pyws_watch *w);
+
+/* pyws_watch_add gives |fd| to |owner|, watched for |bits|, and stores the
+ * slot. Returns 0, or -1 with OSError, RuntimeError or MemoryError set. */
+int pyws_watch_add(struct pyws_watch *w, int fd, unsigned bits,
+                   enum pyws_kind kind, PyObject *owner, uint32_t *slot);
+
+/* pyws_watch_bits watches the slot's descriptor for |bits| from now on.
+ * Returns 0, or -1 with OSError set. */
+int pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits);
+
+/* pyws_watch_rearm has an event reported again that was fetched and not served:
+ * one that is reported once would be lost. */
+void pyws_watch_rearm(struct pyws_watch *w, uint64_t token);
+
+/* pyws_watch_remove ends watching, before the descriptor is closed, and drops
+ * the owner's reference: the caller holds one of its own. */
+void pyws_watch_remove(struct pyws_watch *w, uint32_t slot);
+
+/* pyws_watch_pend says that the slot's owner has input which no event will
+ * report.  Returns 0, or -1 with an exception set. */
+int pyws_watch_pend(struct pyws_watch *w, uint32_t slot);
+
+/* pyws_watch_compact drops the stale tokens from the pending list. */
+void pyws_watch_compact(struct pyws_watch *w);
+
+/* pyws_watch_find returns the slot that |token| means; NULL where it is
+ * stale. */
+struct pyws_slot *pyws_watch_find(struct pyws_watch *w, uint64_t token);
+
+/* pyws_watch_token is the inverse. */
+static inline uint64_t
+pyws_watch_token(const struct pyws_watch *w, uint32_t slot)
+{
+    return (uint64_t)w->slots[slot].generation << 32 | slot;
+}
+
+#endif /* PYWS_WATCH_H */

@@ -1,0 +1,103 @@
+"""One poller a loop: what the C side cannot say to the event loop itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from typing import Optional
+
+from . import _core
+
+# Found weakly from both sides: neither keeps the other. (uvloop uses the ids of its loops again.)
+_pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Poller]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+class Poller(_core.Poller):
+    """All sockets of one loop behind one descriptor, which the loop watches.
+
+    The loop keeps the poller, through a PollerHandle, for as long as there are sockets.
+    """
+
+    __slots__ = ("_is_watched", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = weakref.ref(loop)
+        self._is_watched = False
+
+    def _first(self) -> None:
+        """Have the loop watch us: there is a socket, and none was; called from C."""
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            raise RuntimeError("Event loop is closed")
+        if not self._is_watched:
+            loop.add_reader(self.fileno(), _core.PollerHandle(self))
+            self._is_watched = True
+
+    def _last(self) -> None:
+        """Note that the last socket has gone; called from C.
+
+        Often the next one comes at once. And the descriptor must leave the loop one iteration
+        before it is closed: uvloop aborts the process otherwise.
+        """
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop.call_soon(self._retire)
+
+    def _retire(self) -> None:
+        loop = self._loop()
+        if self.count == 0 and self._is_watched and loop is not None:
+            self._is_watched = False
+            loop.remove_reader(self.fileno())
+            loop.call_soon(self.fileno)  # holds us until the next iteration
+
+    def _wake(self) -> None:
+        """Come back without an event; called from C."""
+        loop = self._loop()
+        if loop is not None:
+            loop.call_soon(self._turn)
+
+
+def poller_of(loop: asyncio.AbstractEventLoop) -> Optional[Poller]:
+    """Return the loop's poller, None where there cannot be one."""
+    # Windows's proactor loop, and some foreign ones, watch no descriptors.
+    if not has_poller() or type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
+        return None
+    known = _pollers.get(loop)
+    poller = None if known is None else known()
+    if poller is None or poller.fileno() < 0:
+        poller = Poller(loop)
+        _pollers[loop] = weakref.ref(poller)
+    return poller
+
+
+def choose_way(transport: str, loop: asyncio.AbstractEventLoop) -> Optional[Poller]:
+    """Return the poller that ``transport=`` asks for, None for the loop's own transports."""
+    if transport not in ("auto", "loop"):
+        raise ValueError(f"transport must be 'auto' or 'loop', not {transport!r}")
+    return poller_of(loop) if transport == "auto" else None
+
+
+def has_poller() -> bool:
+    """Return whether ``transport="auto"`` means the poller here.
+
+    On macOS and the BSDs it is tried by the workflows; PICOWS_C_POLLER=kqueue turns it on.
+    """
+    if _core.POLLER == "epoll":
+        return True
+    return _core.POLLER is not None and os.environ.get("PICOWS_C_POLLER") == _core.POLLER
+
+
+def _forked() -> None:
+    """Leave kernel objects and connections to the parent: this is a forked child."""
+    for known in list(_pollers.values()):
+        poller = known()
+        if poller is not None:
+            poller._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

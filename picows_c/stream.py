@@ -1,0 +1,263 @@
+"""Streams: sockets on the poller, plain or with TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import socket
+import ssl as ssl_module
+from collections.abc import Callable
+from typing import Any, Optional, cast
+
+import aiohappyeyeballs
+
+from . import _core
+from .poller import Poller
+
+# asyncio's default, seconds.
+DEFAULT_TLS_HANDSHAKE_TIMEOUT = 60.0
+
+
+class StreamSocket:
+    """The socket behind a stream, to look at and to set options; it cannot close the descriptor.
+
+    Every method raises OSError once the connection is lost.
+    """
+
+    __slots__ = ("_stream", "family", "proto", "type")
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.family, self.type, self.proto = self._with(lambda s: (s.family, s.type, s.proto))
+
+    def _with(self, ask: Callable[[socket.socket], Any]) -> Any:
+        fd = self._stream._fileno()
+        if fd < 0:
+            raise OSError("the connection is closed")
+        sock = socket.socket(fileno=fd)
+        try:
+            return ask(sock)
+        finally:
+            sock.detach()
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once the connection is lost."""
+        return self._stream._fileno()
+
+    def getsockname(self) -> Any:
+        """Return our address."""
+        return self._with(socket.socket.getsockname)
+
+    def getpeername(self) -> Any:
+        """Return the peer's address."""
+        return self._with(socket.socket.getpeername)
+
+    def getsockopt(self, *args: Any) -> Any:
+        """Read an option of the socket."""
+        return self._with(lambda s: s.getsockopt(*args))
+
+    def setsockopt(self, *args: Any) -> None:
+        """Set an option of the socket."""
+        self._with(lambda s: s.setsockopt(*args))
+
+    def __repr__(self) -> str:
+        return f"<picows_c.StreamSocket fd={self.fileno()}>"
+
+
+class Stream(_core.Stream):
+    """A connection on the poller, with the surface of asyncio.Transport."""
+
+    __slots__ = ("_extra",)
+
+    def __init__(
+        self,
+        poller: Poller,
+        loop: asyncio.AbstractEventLoop,
+        fd: int,
+        protocol: asyncio.BaseProtocol,
+        context: contextvars.Context,
+        extra: dict[str, Any],
+    ) -> None:
+        super().__init__(poller, loop, fd, protocol, context)
+        self._extra = extra
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what asyncio's transports know by that name.
+
+        socket, sockname, peername; with TLS sslcontext, ssl_object, peercert, cipher, compression.
+        """
+        if name == "socket" and name not in self._extra:
+            self._extra["socket"] = StreamSocket(self) if self._fileno() >= 0 else None
+        elif name == "sockname" and name not in self._extra and self._fileno() >= 0:
+            self._extra["sockname"] = StreamSocket(self).getsockname()
+        value = self._extra.get(name, default)
+        return default if value is None else value
+
+    def __repr__(self) -> str:
+        state = "closing" if self.is_closing() else "open"
+        return f"<picows_c.Stream {state} fd={self._fileno()}>"
+
+
+def start_tls(
+    stream: Stream,
+    loop: asyncio.AbstractEventLoop,
+    context: ssl_module.SSLContext,
+    done: Callable[[Optional[BaseException]], None],
+    *,
+    server_side: bool,
+    server_hostname: Optional[str] = None,
+    handshake_timeout: Optional[float] = None,
+) -> None:
+    """Put TLS on a stream; ``done`` is called once, with None or what went wrong."""
+    incoming, outgoing = ssl_module.MemoryBIO(), ssl_module.MemoryBIO()
+    sslobj = context.wrap_bio(
+        incoming, outgoing, server_side=server_side, server_hostname=server_hostname
+    )
+    timeout = DEFAULT_TLS_HANDSHAKE_TIMEOUT if handshake_timeout is None else handshake_timeout
+    late: list[BaseException] = []
+
+    def timed_out() -> None:
+        late.append(
+            ConnectionAbortedError(
+                f"SSL handshake is taking longer than {timeout} seconds: aborting the connection"
+            )
+        )
+        stream.abort()
+
+    def finished(error: Optional[BaseException]) -> None:
+        timer.cancel()
+        if error is None:
+            stream._extra.update(
+                sslcontext=context,
+                ssl_object=sslobj,
+                peercert=sslobj.getpeercert(),
+                cipher=sslobj.cipher(),
+                compression=sslobj.compression(),
+            )
+        done(late[0] if late else error)
+
+    timer = loop.call_later(timeout, timed_out)
+    try:
+        stream._start_tls(sslobj, incoming, outgoing, finished)
+    except BaseException:
+        timer.cancel()
+        raise
+
+
+def _literal(host: str, port: int, family: int, proto: int) -> Optional[list[Any]]:
+    """Return the address information of an IP address, without asking a resolver."""
+    for af in (socket.AF_INET, socket.AF_INET6):
+        if family not in (0, af):
+            continue
+        try:
+            socket.inet_pton(af, host)
+        except OSError:
+            continue
+        address = (host, port) if af == socket.AF_INET else (host, port, 0, 0)
+        return [(af, socket.SOCK_STREAM, proto or socket.IPPROTO_TCP, "", address)]
+    return None
+
+
+async def _resolve(
+    loop: asyncio.AbstractEventLoop, host: str, port: int, family: int, proto: int, flags: int
+) -> list[Any]:
+    found = _literal(host, port, family, proto) or await loop.getaddrinfo(
+        host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags
+    )
+    if not found:
+        raise OSError("getaddrinfo() returned empty list")
+    return found
+
+
+async def open_socket(
+    loop: asyncio.AbstractEventLoop,
+    host: str,
+    port: int,
+    *,
+    family: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    local_addr: Optional[tuple[str, int]] = None,
+    happy_eyeballs_delay: Optional[float] = None,
+    interleave: Optional[int] = None,
+) -> socket.socket:
+    """Connect to a host: its addresses in turn, or overlapping (RFC 8305, Happy Eyeballs)."""
+    addresses = await _resolve(loop, host, port, family, proto, flags)
+    local = None
+    if local_addr is not None:
+        local = await _resolve(loop, *local_addr, family, proto, flags)
+    return await aiohappyeyeballs.start_connection(
+        addresses,
+        local_addr_infos=local,
+        happy_eyeballs_delay=happy_eyeballs_delay,
+        interleave=interleave,
+        loop=loop,
+    )
+
+
+async def connect_stream(
+    poller: Poller,
+    loop: asyncio.AbstractEventLoop,
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    sock: socket.socket,
+    *,
+    ssl: Optional[ssl_module.SSLContext] = None,
+    server_hostname: Optional[str] = None,
+    ssl_handshake_timeout: Optional[float] = None,
+) -> tuple[Stream, asyncio.BaseProtocol]:
+    """Make a stream of a connected socket, which it takes over, and start its protocol."""
+    extra = {"sockname": sock.getsockname(), "peername": sock.getpeername()}
+    set_nodelay(sock)
+    sock.setblocking(False)
+    protocol = protocol_factory()
+    # Who has not heard connection_made() must not hear connection_lost().
+    nobody = asyncio.BaseProtocol()
+    fd = sock.detach()
+    try:
+        stream = Stream(poller, loop, fd, nobody, contextvars.copy_context(), extra)
+    except BaseException:
+        os.close(fd)
+        raise
+    if ssl is not None:
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def done(error: Optional[BaseException]) -> None:
+            if waiter.done():
+                return
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+        try:
+            start_tls(
+                stream,
+                loop,
+                ssl,
+                done,
+                server_side=False,
+                server_hostname=server_hostname,
+                handshake_timeout=ssl_handshake_timeout,
+            )
+            # The stream reads no further until its protocol is started.
+            await waiter
+        except BaseException:
+            stream.abort()
+            raise
+        if stream._fileno() < 0:
+            raise ConnectionResetError("the connection was lost after the TLS handshake")
+    stream.set_protocol(protocol)
+    try:
+        protocol.connection_made(cast("asyncio.BaseTransport", stream))
+    except BaseException:
+        stream.abort()
+        raise
+    stream._start()
+    return stream, protocol
+
+
+def set_nodelay(sock: socket.socket) -> None:
+    """Send small frames at once: the answer to a request must not wait for an ACK."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

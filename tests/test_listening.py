@@ -1,0 +1,469 @@
+"""WSServer: as asyncio.Server is one in CPython 3.13, on every version and either way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import ssl
+from typing import Any
+
+import pytest
+from conftest import Net
+from helpers import EchoListener, Recorder, request_bytes
+
+from picows_c import WSMsgType, WSServer, ws_connect, ws_create_server
+
+
+@pytest.fixture
+def create(way):
+    """ws_create_server on one of the ways; what it made is closed in the end."""
+
+    async def make(*args: Any, factory: Any = EchoListener, **options: Any) -> WSServer:
+        return await ws_create_server(lambda r: factory(), *args, transport=way, **options)
+
+    return make
+
+
+async def check_echo(host, port, way="auto"):
+    host = f"[{host}]" if ":" in host else host
+    transport, listener = await ws_connect(Recorder, f"ws://{host}:{port}/", transport=way)
+    transport.send(WSMsgType.TEXT, "x")
+    frame = await listener.frames.get()
+    assert bytes(frame) == b"x"
+    transport.disconnect()
+    await transport.wait_disconnected()
+
+
+async def finish(server):
+    server.close()
+    server.abort_clients()
+    await server.wait_closed()
+
+
+def port_of(server, index=0):
+    return server.sockets[index].getsockname()[1]
+
+
+async def is_refused(address):
+    try:
+        _, writer = await asyncio.open_connection(*address)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+def hangs_after_failure(way, loop_kind):
+    """uvloop's own create_server() does not know an address twice, and when one of several
+    fails its loop.close() never returns."""
+    return way == "loop" and loop_kind == "uvloop"
+
+
+async def pending(task, turns=20):
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    return not task.done()
+
+
+# ---- addresses ----
+
+
+async def test_several_addresses(create):
+    server = await create(["127.0.0.1", "127.0.0.2"], 0)
+    addresses = [sock.getsockname() for sock in server.sockets]
+    assert {host for host, _ in addresses} == {"127.0.0.1", "127.0.0.2"}
+    for address in addresses:
+        await check_echo(*address)
+    await finish(server)
+    for address in addresses:
+        assert await is_refused(address)
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+async def test_ipv6(create, way):
+    server = await create("::1", 0)
+    assert server.sockets[0].family == socket.AF_INET6
+    await check_echo("::1", port_of(server), way)
+    await finish(server)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+async def test_both_families_on_one_port(create):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    server = await create(["127.0.0.1", "::1"], port)
+    assert {s.family for s in server.sockets} == {socket.AF_INET, socket.AF_INET6}
+    await check_echo("127.0.0.1", port)
+    await check_echo("::1", port)
+    await finish(server)
+
+
+@pytest.mark.parametrize("host", [None, ""])
+async def test_no_host_means_all_addresses(create, host):
+    server = await create(host, 0, family=socket.AF_INET)
+    assert [s.getsockname()[0] for s in server.sockets] == ["0.0.0.0"]
+    await check_echo("127.0.0.1", port_of(server))
+    await finish(server)
+
+
+async def test_the_same_address_twice_is_one_socket(create, way, loop_kind):
+    if hangs_after_failure(way, loop_kind):
+        return
+    server = await create(["127.0.0.1", "127.0.0.1"], 0)
+    assert len(server.sockets) == 1
+    await finish(server)
+
+
+async def test_a_tcp_socket_of_the_users(create):
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    server = await create(sock=sock)
+    assert server.sockets[0].fileno() == sock.fileno()
+    await check_echo("127.0.0.1", port)
+    await finish(server)
+    assert sock.fileno() == -1
+    assert await is_refused(("127.0.0.1", port))
+
+
+async def test_a_unix_socket(create, tmp_path, way):
+    sock = socket.socket(socket.AF_UNIX)
+    path = str(tmp_path / "s")
+    sock.bind(path)
+    listeners = []
+
+    def factory():
+        listeners.append(Recorder())
+        return listeners[-1]
+
+    server = await create(sock=sock, factory=factory)
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(request_bytes())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    (listener,) = listeners
+    assert listener.transport.underlying_transport.get_extra_info("sockname") == path
+    listener.transport.send(WSMsgType.TEXT, b"hello")
+    assert await reader.readexactly(7) == b"\x81\x05hello"
+    writer.close()
+    await listener.disconnected.wait()
+    await finish(server)
+
+
+async def test_reuse_port(create):
+    first = await create("127.0.0.1", 0, reuse_port=True)
+    port = port_of(first)
+    second = await create("127.0.0.1", port, reuse_port=True)
+    for _ in range(10):
+        await check_echo("127.0.0.1", port)
+    await finish(first)
+    for _ in range(3):
+        await check_echo("127.0.0.1", port)
+    await finish(second)
+    assert await is_refused(("127.0.0.1", port))
+
+
+async def test_a_port_in_use(create, way, loop_kind):
+    server = await create("127.0.0.1", 0)
+    port = port_of(server)
+    with pytest.raises(OSError, match="error while attempting to bind on address") as caught:
+        await create("127.0.0.1", port)
+    assert caught.value.errno == errno.EADDRINUSE
+    assert str(port) in str(caught.value)
+    if not hangs_after_failure(way, loop_kind):
+        # Of several sockets none is left.
+        with pytest.raises(OSError, match="error while attempting to bind on address"):
+            await create(["127.0.0.3", "127.0.0.1"], port)
+        assert await is_refused(("127.0.0.3", port))
+    await finish(server)
+
+
+async def test_an_address_of_somebody_else(create):
+    with pytest.raises(OSError, match="error while attempting to bind on address"):
+        await create("192.0.2.1", 0)
+
+
+async def test_backlog(create):
+    # Not accepting: so many connections and one more wait in the kernel.
+    server = await create("127.0.0.1", 0, backlog=3)
+    address = server.sockets[0].getsockname()
+    peers = [socket.socket() for _ in range(10)]
+    connected = 0
+    for peer in peers:  # the loop does not run meanwhile
+        peer.settimeout(0.05)
+        try:
+            peer.connect(address)
+            connected += 1
+        except (TimeoutError, socket.timeout):
+            break
+    assert connected == 4
+    for peer in peers:
+        peer.close()
+    await finish(server)
+
+
+# ---- serving ----
+
+
+async def test_start_serving_later(create):
+    server = await create("127.0.0.1", 0, start_serving=False)
+    assert not server.is_serving()
+    assert len(server.sockets) == 1
+    address = server.sockets[0].getsockname()
+    assert await is_refused(address)
+    await server.start_serving()
+    assert server.is_serving()
+    await server.start_serving()
+    await check_echo(*address)
+    await finish(server)
+    assert not server.is_serving()
+    with pytest.raises(RuntimeError, match="closed"):
+        await server.start_serving()
+
+
+async def test_closing_a_server_that_never_served(create):
+    server = await create("127.0.0.1", 0, start_serving=False)
+    await finish(server)
+    assert server.sockets == ()
+
+
+async def test_what_a_server_says(create):
+    server = await create("127.0.0.1", 0)
+    assert isinstance(server, asyncio.AbstractServer)
+    assert server.get_loop() is asyncio.get_running_loop()
+    assert server.is_serving()
+    assert isinstance(server.sockets, tuple)
+    assert str(port_of(server)) in repr(server)
+    server.close()
+    assert not server.is_serving()
+    assert server.sockets == ()
+    assert "WSServer" in repr(server)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_close_leaves_connections(plain):
+    async with plain.serve(lambda r: EchoListener()) as server:
+        transport, listener = await plain.connect(Recorder)
+        address = server.sockets[0].getsockname()
+        server.close()
+        assert await is_refused(address)
+        transport.send(WSMsgType.TEXT, "x")
+        frame = await listener.frames.get()
+        assert bytes(frame) == b"x"
+        transport.disconnect()
+        await transport.wait_disconnected()
+        await server.wait_closed()
+
+
+async def test_wait_closed_waits_for_close_and_for_the_last_connection(net):
+    async with net.serve(lambda r: EchoListener()) as server:
+        # Before close(), with no connection: it waits all the same.
+        waiters = [asyncio.ensure_future(server.wait_closed()) for _ in range(2)]
+        assert await pending(waiters[0])
+        made = [await net.connect(Recorder) for _ in range(2)]
+        assert await pending(waiters[0])
+        server.close()
+        waiters.append(asyncio.ensure_future(server.wait_closed()))
+        assert await pending(waiters[0])
+        made[0][0].disconnect()
+        await made[0][0].wait_disconnected()
+        assert await pending(waiters[0])
+        assert not any(w.done() for w in waiters)
+        made[1][0].disconnect()
+        await asyncio.gather(*waiters)
+        await server.wait_closed()  # and it stays so
+        await made[1][0].wait_disconnected()
+
+
+async def test_a_cancelled_wait_closed_hurts_nobody(plain):
+    async with plain.serve(lambda r: EchoListener()) as server:
+        waiters = [asyncio.ensure_future(server.wait_closed()) for _ in range(2)]
+        assert await pending(waiters[0])
+        waiters[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiters[0]
+        server.close()
+        await waiters[1]
+
+
+@pytest.mark.parametrize("graceful", [True, False])
+async def test_clients_are_ended(net, graceful):
+    listeners = []
+
+    def factory(request):
+        listeners.append(Recorder())
+        return listeners[-1]
+
+    async with net.serve(factory) as server:
+        made = [await net.connect(Recorder) for _ in range(3)]
+        for listener in listeners:
+            await listener.connected.wait()
+            listener.transport.send(WSMsgType.TEXT, b"last words")
+        server.close()
+        if graceful:
+            server.close_clients()
+        else:
+            server.abort_clients()
+        for transport, listener in made:
+            await transport.wait_disconnected()
+            if graceful:
+                assert listener.events == ["connected", "TEXT", "disconnected"]
+        await server.wait_closed()
+        for listener in listeners:
+            assert listener.events == ["connected", "disconnected"]
+
+
+async def test_clients_in_the_opening_handshake_are_ended(net):
+    async with net.serve(lambda r: EchoListener()) as server:
+        reader, writer = await net.open()
+        writer.write(request_bytes()[:20])
+        assert await pending(asyncio.ensure_future(asyncio.sleep(0)), 5) is False
+        await asyncio.sleep(0.02)
+        server.close()
+        waiter = asyncio.ensure_future(server.wait_closed())
+        assert await pending(waiter)
+        server.abort_clients()
+        await asyncio.wait_for(waiter, 5)
+        with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_clients_in_the_tls_handshake_are_ended(certificates):
+    net = Net("wss", "auto", certificates)
+    async with net.serve(lambda r: EchoListener()) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", net.port)
+        writer.write(b"\x16\x03\x01")
+        await asyncio.sleep(0.02)
+        server.close()
+        waiter = asyncio.ensure_future(server.wait_closed())
+        assert await pending(waiter)
+        server.abort_clients()
+        await asyncio.wait_for(waiter, 5)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+async def test_close_clients_is_no_close(plain):
+    async with plain.serve(lambda r: EchoListener()) as server:
+        transport, _ = await plain.connect(Recorder)
+        server.close_clients()
+        await transport.wait_disconnected()
+        assert server.is_serving()
+        await check_echo("127.0.0.1", plain.port)
+        server.abort_clients()
+        assert server.is_serving()
+
+
+async def test_serve_forever_until_cancelled(create):
+    server = await create("127.0.0.1", 0, start_serving=False)
+    address = server.sockets[0].getsockname()
+    task = asyncio.ensure_future(server.serve_forever())
+    assert await pending(task)
+    assert server.is_serving()
+    await check_echo(*address)
+    with pytest.raises(RuntimeError, match="already being awaited"):
+        await server.serve_forever()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not server.is_serving()
+    assert await is_refused(address)
+    await server.wait_closed()
+
+
+async def test_close_ends_serve_forever(create):
+    server = await create("127.0.0.1", 0)
+    task = asyncio.ensure_future(server.serve_forever())
+    assert await pending(task)
+    server.close()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    with pytest.raises(RuntimeError, match="closed"):
+        await server.serve_forever()
+    await server.wait_closed()
+
+
+async def test_async_with(create):
+    server = await create("127.0.0.1", 0)
+    async with server as same:
+        assert same is server
+        address = server.sockets[0].getsockname()
+        await check_echo(*address)
+    assert not server.is_serving()
+    assert await is_refused(address)
+
+
+# ---- bad arguments ----
+
+
+async def test_bad_arguments(create, way, certificates):
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    context = certificates.server()
+    with sock:
+        for error, args, options in [
+            (ValueError, ("127.0.0.1", 0), {"sock": sock}),
+            (ValueError, (None, 0), {"sock": sock}),
+            (ValueError, (), {}),
+            (ValueError, ("127.0.0.1", 0), {"ssl_handshake_timeout": 1}),
+            (ValueError, ("127.0.0.1", 0), {"ssl_shutdown_timeout": 1}),
+            (ValueError, ("127.0.0.1", 0), {"ssl": context, "ssl_handshake_timeout": 0}),
+            (ValueError, ("127.0.0.1", 0), {"ssl": context, "ssl_handshake_timeout": -1}),
+            (TypeError, ("127.0.0.1", 0), {"ssl": True}),
+            (TypeError, ("127.0.0.1", 0), {"ssl": "context"}),
+            (TypeError, ("127.0.0.1", 0), {"unknown": 1}),
+        ]:
+            if way == "loop" and error is ValueError:
+                continue  # the loop's own say, and uvloop's differs
+            with pytest.raises(error):
+                await create(*args, **options)
+        assert sock.fileno() >= 0
+
+
+@pytest.mark.parametrize("transport", ["poller", "", None, "AUTO"])
+async def test_an_unknown_way(transport):
+    with pytest.raises(ValueError, match="transport must be"):
+        await ws_create_server(lambda r: None, "127.0.0.1", 0, transport=transport)
+
+
+async def test_a_datagram_socket(create):
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        with pytest.raises(ValueError, match="Stream Socket was expected"):
+            await create(sock=sock)
+        assert sock.fileno() >= 0
+
+
+async def test_a_closed_socket(create):
+    sock = socket.socket()
+    sock.close()
+    with pytest.raises((OSError, ValueError)):
+        await create(sock=sock)
+
+
+async def test_a_factory_that_cannot_be_called(way):
+    with pytest.raises(TypeError, match="callable"):
+        await ws_create_server(None, "127.0.0.1", 0, transport=way)
+
+
+async def test_a_failure_leaves_no_descriptors(create, way, loop_kind):
+    if hangs_after_failure(way, loop_kind):
+        return
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+    for _ in range(5):
+        with pytest.raises(OSError):
+            await create(["127.0.0.1", "192.0.2.1"], 0)
+    if before is not None:
+        assert len(os.listdir("/proc/self/fd")) == before
