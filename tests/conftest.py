@@ -176,6 +176,10 @@ class SelfSigned:
         command += ["-addext", "subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost"]
         subprocess.run(command, check=True, capture_output=True)
 
+    @property
+    def authority(self) -> Any:
+        return require("trustme", None, "a test with an authority of its own")
+
     def server(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._cert, self._key)

