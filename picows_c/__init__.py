@@ -5,7 +5,7 @@ import os as _os
 from . import _core
 from ._core import WSFrame
 from .client import ws_connect
-from .enums import WSCloseCode, WSMsgType
+from .enums import WSAutoPingStrategy, WSCloseCode, WSMsgType
 from .errors import (
     WSError,
     WSHandshakeError,
@@ -19,12 +19,15 @@ from .errors import (
 from .handshake import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from .listener import WSListener
 from .listening import WSServer
+from .options import PICOWS_DEBUG_LL
 from .server import ws_create_server
 from .transport import WSTransport
 from .url import WSParsedURL
 from .version import __version__
 
 __all__ = [
+    "PICOWS_DEBUG_LL",
+    "WSAutoPingStrategy",
     "WSCloseCode",
     "WSError",
     "WSFrame",

@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
+from .enums import WSAutoPingStrategy
 from .errors import WSHandshakeError, WSInvalidMessageError
 from .handshake import (
     WSHeadersLike,
@@ -22,16 +23,18 @@ from .handshake import (
     uses_extension,
 )
 from .listener import WSListener
-from .poller import Poller, choose_way
-from .protocol import (
+from .options import (
     DEFAULT_BUFFER_SIZE,
+    DEFAULT_CLIENT_PING_TIMEOUT,
     DEFAULT_CLOSE_TIMEOUT,
     DEFAULT_HANDSHAKE_TIMEOUT,
     DEFAULT_MAX_FRAME_SIZE,
     ConnectionOptions,
     WSLoggerLike,
-    WSProtocol,
+    WSSocketOptions,
 )
+from .poller import Poller, choose_way
+from .protocol import WSProtocol
 from .stream import connect_stream, open_socket
 from .transport import WSTransport
 from .url import WSParsedURL, parse_url
@@ -177,11 +180,19 @@ async def ws_connect(
     websocket_handshake_timeout: Optional[float] = DEFAULT_HANDSHAKE_TIMEOUT,
     close_timeout: Optional[float] = DEFAULT_CLOSE_TIMEOUT,
     logger_name: WSLoggerLike = None,
+    enable_auto_ping: bool = False,
+    auto_ping_idle_timeout: float = DEFAULT_CLIENT_PING_TIMEOUT,
+    auto_ping_reply_timeout: float = DEFAULT_CLIENT_PING_TIMEOUT,
+    auto_ping_strategy: int = WSAutoPingStrategy.PING_WHEN_IDLE,
     enable_auto_pong: bool = True,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     extra_headers: Optional[WSHeadersLike] = None,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
+    max_write_buffer_size: Optional[int] = None,
+    on_write_overflow: str = "disconnect",
+    socket_options: WSSocketOptions = (),
     transport: str = "auto",
+    use_aiofastnet: Optional[bool] = None,
     **kwargs: Any,
 ) -> tuple[WSTransport, WSListener]:
     """Open a connection (RFC 6455, 4.1) and return its transport and listener.
@@ -200,13 +211,28 @@ async def ws_connect(
         to send what waits, and that the server has to close TCP; None for no limit.
     :param logger_name: None for the logger ``picows_c.client``, a str for ``picows_c.<str>``, or
         a Logger or LoggerAdapter.
+    :param enable_auto_ping: ping the peer, and abort the connection (CLOSE 1001) when it shows no
+        sign of life.
+    :param auto_ping_idle_timeout: seconds without input before a ping; or, with PING_PERIODICALLY,
+        between pings.
+    :param auto_ping_reply_timeout: seconds that the peer has to send anything after a ping; at most
+        the idle timeout.
+    :param auto_ping_strategy: WSAutoPingStrategy.
     :param enable_auto_pong: answer PINGs in C and do not deliver them.
     :param max_frame_size: bytes of payload that a data frame may have; more is answered with
         CLOSE 1009.
     :param extra_headers: more headers for the request; Host replaces ours.
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
+    :param max_write_buffer_size: bytes that may wait to be written to a peer that reads too slowly;
+        None for no limit.
+    :param on_write_overflow: what becomes of a message beyond that: ``"disconnect"`` aborts the
+        connection, ``"drop"`` drops whole messages and counts them in ``transport.stats``.
+    :param socket_options: ``(level, option, value)`` as for ``socket.setsockopt()``, set before
+        connect.
     :param transport: the way of the bytes: ``"auto"`` for our poller where there is one, ``"loop"``
         for the event loop's own transports.
+    :param use_aiofastnet: None or False for ours (or the loop's, see above), True for aiofastnet's
+        transports (the extra ``picows_c[aiofastnet]``).
     :param kwargs: as for ``loop.create_connection()``: family, flags, proto, local_addr,
         server_hostname, happy_eyeballs_delay, interleave, ssl_handshake_timeout,
         ssl_shutdown_timeout (CPython 3.11).
@@ -229,9 +255,15 @@ async def ws_connect(
         disconnect_on_exception=disconnect_on_exception,
         websocket_handshake_timeout=websocket_handshake_timeout,
         close_timeout=close_timeout,
+        enable_auto_ping=enable_auto_ping,
+        auto_ping_idle_timeout=auto_ping_idle_timeout,
+        auto_ping_reply_timeout=auto_ping_reply_timeout,
+        auto_ping_strategy=auto_ping_strategy,
         enable_auto_pong=enable_auto_pong,
         max_frame_size=max_frame_size,
         read_buffer_init_size=read_buffer_init_size,
+        max_write_buffer_size=max_write_buffer_size,
+        on_write_overflow=on_write_overflow,
     )
     parsed = parse_url(url)
     request = make_request(parsed, make_headers(extra_headers))

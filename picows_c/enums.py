@@ -46,3 +46,14 @@ class WSCloseCode(IntEnum):
         member._name_ = f"CODE_{value}"
         member._value_ = int(value)
         return member
+
+
+class WSAutoPingStrategy(IntEnum):
+    """When ``enable_auto_ping`` sends a ping.
+
+    PING_WHEN_IDLE: when nothing was received for ``auto_ping_idle_timeout`` seconds.
+    PING_PERIODICALLY: every ``auto_ping_idle_timeout`` seconds.
+    """
+
+    PING_WHEN_IDLE = 1
+    PING_PERIODICALLY = 2

@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, Union, cast
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 from . import _core
 from .enums import WSCloseCode
 from .errors import WSProtocolError
 from .listener import WSListener
+from .options import ConnectionOptions
 from .transport import WSTransport
 
 if TYPE_CHECKING:
     from .handshake import WSUpgradeResponse
-
-WSLoggerLike = Union[None, str, logging.Logger, "logging.LoggerAdapter[Any]"]
-
-DEFAULT_MAX_FRAME_SIZE = 10 * 1024 * 1024
-DEFAULT_BUFFER_SIZE = 64 * 1024
-DEFAULT_HANDSHAKE_TIMEOUT = 5.0
-DEFAULT_CLOSE_TIMEOUT = 10.0
 
 # After our last byte the peer gets this long to close its side, before we close on it.
 _LINGER = 1.0
@@ -39,66 +31,6 @@ _PLAIN_TRANSPORTS = {
     ("uvloop.loop", "TCPTransport"),
     ("uvloop.loop", "UnixTransport"),
 }
-
-
-@dataclass(frozen=True)
-class ConnectionOptions:
-    """What the connections of one ws_connect or ws_create_server have in common."""
-
-    logger: Union[logging.Logger, logging.LoggerAdapter[Any]]
-    disconnect_on_exception: bool
-    handshake_timeout: Optional[float]
-    close_timeout: Optional[float]
-    enable_auto_pong: bool
-    max_frame_size: int
-    buffer_size: int
-
-    @staticmethod
-    def make(
-        side: str,
-        *,
-        logger_name: WSLoggerLike,
-        disconnect_on_exception: bool,
-        websocket_handshake_timeout: Optional[float],
-        close_timeout: Optional[float],
-        enable_auto_pong: bool,
-        max_frame_size: int,
-        read_buffer_init_size: int,
-    ) -> ConnectionOptions:
-        """Check the arguments. Raises TypeError or ValueError."""
-        if logger_name is None:
-            logger_name = side
-        if isinstance(logger_name, str):
-            logger_name = logging.getLogger(f"picows_c.{logger_name}")
-        if not isinstance(logger_name, (logging.Logger, logging.LoggerAdapter)):
-            raise TypeError("logger_name must be None, str, Logger or LoggerAdapter")
-        for name, size in (
-            ("max_frame_size", max_frame_size),
-            ("read_buffer_init_size", read_buffer_init_size),
-        ):
-            if not isinstance(size, int):
-                raise TypeError(f"{name} must be int, not {type(size).__name__}")
-            if size <= 0 or size > sys.maxsize:
-                raise ValueError(f"{name} must be a positive number of bytes, not {size}")
-        for name, seconds in (
-            ("websocket_handshake_timeout", websocket_handshake_timeout),
-            ("close_timeout", close_timeout),
-        ):
-            if seconds is None:
-                continue
-            if not isinstance(seconds, (int, float)):
-                raise TypeError(f"{name} must be a number or None, not {type(seconds).__name__}")
-            if not seconds > 0:
-                raise ValueError(f"{name} must be positive seconds or None, not {seconds}")
-        return ConnectionOptions(
-            logger=logger_name,
-            disconnect_on_exception=bool(disconnect_on_exception),
-            handshake_timeout=websocket_handshake_timeout,
-            close_timeout=close_timeout,
-            enable_auto_pong=bool(enable_auto_pong),
-            max_frame_size=max_frame_size,
-            buffer_size=read_buffer_init_size,
-        )
 
 
 class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):

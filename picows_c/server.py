@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
+from .enums import WSAutoPingStrategy
 from .handshake import (
     WSRequestRefused,
     WSUpgradeRequest,
@@ -23,16 +24,18 @@ from .handshake import (
 )
 from .listener import WSListener
 from .listening import Listening, WSServer, bind_sockets
-from .poller import Poller, choose_way
-from .protocol import (
+from .options import (
     DEFAULT_BUFFER_SIZE,
     DEFAULT_CLOSE_TIMEOUT,
     DEFAULT_HANDSHAKE_TIMEOUT,
     DEFAULT_MAX_FRAME_SIZE,
+    DEFAULT_SERVER_PING_TIMEOUT,
     ConnectionOptions,
     WSLoggerLike,
-    WSProtocol,
+    WSSocketOptions,
 )
+from .poller import Poller, choose_way
+from .protocol import WSProtocol
 
 WSServerListenerFactory = Callable[
     [WSUpgradeRequest], Union[WSListener, WSUpgradeResponseWithListener, None]
@@ -173,10 +176,18 @@ async def ws_create_server(
     websocket_handshake_timeout: Optional[float] = DEFAULT_HANDSHAKE_TIMEOUT,
     close_timeout: Optional[float] = DEFAULT_CLOSE_TIMEOUT,
     logger_name: WSLoggerLike = None,
+    enable_auto_ping: bool = False,
+    auto_ping_idle_timeout: float = DEFAULT_SERVER_PING_TIMEOUT,
+    auto_ping_reply_timeout: float = DEFAULT_SERVER_PING_TIMEOUT,
+    auto_ping_strategy: int = WSAutoPingStrategy.PING_WHEN_IDLE,
     enable_auto_pong: bool = True,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
+    max_write_buffer_size: Optional[int] = None,
+    on_write_overflow: str = "disconnect",
+    socket_options: WSSocketOptions = (),
     transport: str = "auto",
+    use_aiofastnet: Optional[bool] = None,
     **kwargs: Any,
 ) -> WSServer:
     """Listen for connections (RFC 6455, 4.2) and return a server like asyncio.Server.
@@ -194,12 +205,27 @@ async def ws_create_server(
         ``disconnect()`` has to send what waits; None for no limit.
     :param logger_name: None for the logger ``picows_c.server``, a str for ``picows_c.<str>``, or
         a Logger or LoggerAdapter.
+    :param enable_auto_ping: ping the peer, and abort the connection (CLOSE 1001) when it shows no
+        sign of life.
+    :param auto_ping_idle_timeout: seconds without input before a ping; or, with PING_PERIODICALLY,
+        between pings.
+    :param auto_ping_reply_timeout: seconds that the peer has to send anything after a ping; at most
+        the idle timeout.
+    :param auto_ping_strategy: WSAutoPingStrategy.
     :param enable_auto_pong: answer PINGs in C and do not deliver them.
     :param max_frame_size: bytes of payload that a data frame may have; more is answered with
         CLOSE 1009.
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
+    :param max_write_buffer_size: bytes that may wait to be written to a peer that reads too slowly;
+        None for no limit.
+    :param on_write_overflow: what becomes of a message beyond that: ``"disconnect"`` aborts the
+        connection, ``"drop"`` drops whole messages and counts them in ``transport.stats``.
+    :param socket_options: ``(level, option, value)`` as for ``socket.setsockopt()``, set before
+        listen.
     :param transport: the way of the bytes: ``"auto"`` for our poller where there is one, ``"loop"``
         for the event loop's own transports.
+    :param use_aiofastnet: None or False for ours (or the loop's, see above), True for aiofastnet's
+        transports (the extra ``picows_c[aiofastnet]``).
     :param kwargs: as for ``loop.create_server()``: ssl, sock, family, flags, backlog,
         reuse_address, reuse_port, keep_alive, start_serving, ssl_handshake_timeout,
         ssl_shutdown_timeout.
@@ -223,9 +249,15 @@ async def ws_create_server(
         disconnect_on_exception=disconnect_on_exception,
         websocket_handshake_timeout=websocket_handshake_timeout,
         close_timeout=close_timeout,
+        enable_auto_ping=enable_auto_ping,
+        auto_ping_idle_timeout=auto_ping_idle_timeout,
+        auto_ping_reply_timeout=auto_ping_reply_timeout,
+        auto_ping_strategy=auto_ping_strategy,
         enable_auto_pong=enable_auto_pong,
         max_frame_size=max_frame_size,
         read_buffer_init_size=read_buffer_init_size,
+        max_write_buffer_size=max_write_buffer_size,
+        on_write_overflow=on_write_overflow,
     )
     loop = asyncio.get_running_loop()
     server = WSServer(loop, lambda s: ServerProtocol(loop, options, ws_listener_factory, s))

@@ -36,17 +36,19 @@ PY_IMPORTS = {
     "listener": set(),
     "handshake": {"errors"},
     "transport": {"_core", "closing", "enums"},
-    "protocol": {"_core", "enums", "errors", "listener", "transport"},
+    "options": {"enums"},
+    "protocol": {"_core", "enums", "errors", "listener", "options", "transport"},
     "poller": {"_core"},
     "stream": {"_core", "poller"},
     "listening": {"_core", "poller", "stream"},
     "client": {
-        "errors", "handshake", "listener", "poller", "protocol", "stream", "transport", "url",
+        "enums", "errors", "handshake", "listener", "options", "poller", "protocol", "stream",
+        "transport", "url",
     },
-    "server": {"handshake", "listener", "listening", "poller", "protocol"},
+    "server": {"enums", "handshake", "listener", "listening", "options", "poller", "protocol"},
     "__init__": {
-        "_core", "client", "enums", "errors", "handshake", "listener", "listening", "server",
-        "transport", "url", "version",
+        "_core", "client", "enums", "errors", "handshake", "listener", "listening", "options",
+        "server", "transport", "url", "version",
     },
 }  # fmt: skip
 
