@@ -5,6 +5,7 @@ import os as _os
 from . import _core
 from ._core import WSFrame
 from .client import ws_connect
+from .closing import WSCloseHandshake, WSCloseInfo, WSDisconnectCause, WSDisconnectKind
 from .enums import WSAutoPingStrategy, WSCloseCode, WSMsgType
 from .errors import (
     WSError,
@@ -21,6 +22,7 @@ from .listener import WSListener
 from .listening import WSServer
 from .options import PICOWS_DEBUG_LL
 from .server import ws_create_server
+from .stats import WSTransportStats
 from .transport import WSTransport
 from .url import WSParsedURL
 from .version import __version__
@@ -29,6 +31,10 @@ __all__ = [
     "PICOWS_DEBUG_LL",
     "WSAutoPingStrategy",
     "WSCloseCode",
+    "WSCloseHandshake",
+    "WSCloseInfo",
+    "WSDisconnectCause",
+    "WSDisconnectKind",
     "WSError",
     "WSFrame",
     "WSHandshakeError",
@@ -43,6 +49,7 @@ __all__ = [
     "WSProtocolError",
     "WSServer",
     "WSTransport",
+    "WSTransportStats",
     "WSUpgradeRequest",
     "WSUpgradeResponse",
     "WSUpgradeResponseWithListener",

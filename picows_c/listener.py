@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .enums import WSMsgType
+
 if TYPE_CHECKING:
     from ._core import WSFrame
     from .transport import WSTransport
@@ -45,3 +47,29 @@ class WSListener:
 
     def resume_writing(self) -> None:
         """Be told that what waits to be written fell below the transport's low watermark."""
+
+    def send_user_specific_ping(self, transport: WSTransport) -> None:
+        """Ask the peer for a sign of life, for auto ping and ``measure_roundtrip_time()``.
+
+        By default a PING (RFC 6455, 5.5.2); override it, and is_user_specific_pong(), where the
+        peer expects a message of its own kind. An exception ends the connection with 1011 in auto
+        ping, and is raised by ``measure_roundtrip_time()``.
+        """
+        transport.send_ping()
+
+    def is_user_specific_pong(self, frame: WSFrame) -> bool:
+        """Return whether the frame answers the last send_user_specific_ping().
+
+        Asked for each frame, but CLOSE, while an answer is expected; the answer is not delivered to
+        on_ws_frame(). By default it is the next PONG. An exception counts as one of on_ws_frame().
+        """
+        return frame.msg_type == WSMsgType.PONG
+
+    def on_ws_error(self, transport: WSTransport, exc: Exception, where: str) -> None:
+        """Be told of an exception that a callback of this listener raised, on either side.
+
+        Runs before the connection is ended where the exception does that. By default it is logged.
+
+        where: the callback's name.
+        """
+        transport._log_error(exc, where)

@@ -12,10 +12,12 @@ import logging
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 from . import _core
-from .enums import WSCloseCode
+from .closing import WSDisconnectCause, WSDisconnectKind
+from .enums import WSCloseCode, WSMsgType
 from .errors import WSProtocolError
+from .keepalive import Keepalive
 from .listener import WSListener
-from .options import ConnectionOptions
+from .options import PICOWS_DEBUG_LL, ConnectionOptions
 from .transport import WSTransport
 
 if TYPE_CHECKING:
@@ -44,8 +46,11 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         "__weakref__",
         "_deadline",
         "_is_client",
+        "_is_eof",
         "_is_open",
+        "_is_reading_paused",
         "_is_shutting",
+        "_keepalive",
         "_loop",
         "_options",
         "_peer",
@@ -64,6 +69,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         self._is_client = is_client
         self._is_open = False
         self._is_shutting = False
+        self._is_eof = False
+        self._is_reading_paused = False
+        self._keepalive: Optional[Keepalive] = None
         self._timer: Optional[asyncio.TimerHandle] = None
         self._deadline: Optional[float] = None
         self._underlying: Optional[asyncio.Transport] = None
@@ -86,6 +94,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             _direct_fd(underlying),
             self._is_client,
             self._options.enable_auto_pong,
+            self._options.logger.isEnabledFor(PICOWS_DEBUG_LL),
+            self._options.max_write_buffer_size or 0,
+            self._options.drop_on_overflow,
             self._loop,
         )
         if isinstance(underlying, _core.Stream):
@@ -98,15 +109,18 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         transport, listener = self.transport, self.listener
         if transport is None or transport.is_disconnected:
             return
+        if self._keepalive is not None:
+            self._keepalive.stop()
         self._stop_frames()
         transport._stop_sending()
         transport.is_disconnected = True
+        transport._note_cause(self._cause_of_loss(exc))
         self._log(logging.INFO, "Disconnected%s", f": {exc!r}" if exc is not None else "")
         try:
             if self._is_open and listener is not None:
                 listener.on_ws_disconnected(transport)
         except Exception as error:
-            self._note_exception("on_ws_disconnected", error)
+            self._callback_raised("on_ws_disconnected", error, True)
         finally:
             transport._finish()
             self._free()
@@ -122,6 +136,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
 
     def eof_received(self) -> Optional[bool]:
         """Let the loop's transport close itself: a WebSocket is never half-closed."""
+        self._is_eof = True
         return None
 
     def pause_writing(self) -> None:
@@ -135,7 +150,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
     def _watermark(self, method: str, paused: bool) -> None:
         if self.transport is None:
             return
-        self.transport._write_paused(paused)
+        self.transport._note_write_paused(paused)
         if self.listener is None or not self._is_open:
             return
         if getattr(type(self.listener), method) is getattr(WSListener, method):
@@ -145,7 +160,30 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             getattr(self.listener, method)()
         except Exception as error:
             # The connection goes on.
-            self._log(logging.ERROR, "Unhandled exception in %s", method, exc_info=error)
+            self._callback_raised(method, error, False)
+
+    def _cause_of_loss(self, exc: Optional[Exception]) -> WSDisconnectCause:
+        """Say why the connection is lost, where nothing had decided that it ends."""
+        transport = self.transport
+        assert transport is not None
+        if not self._is_open:
+            initiator = "local" if self._is_shutting else "peer"
+            return WSDisconnectCause(WSDisconnectKind.HANDSHAKE_FAILURE, initiator, exception=exc)
+        if transport.is_close_frame_sent:
+            return self._cause_of_our_close(WSDisconnectKind.LOCAL_CLOSE)
+        if exc is None:
+            return WSDisconnectCause(WSDisconnectKind.EOF, "peer")
+        if isinstance(exc, ConnectionError):
+            return WSDisconnectCause(WSDisconnectKind.RESET, "peer", exception=exc)
+        return WSDisconnectCause(WSDisconnectKind.NETWORK_ERROR, "system", exception=exc)
+
+    def _cause_of_our_close(self, kind: WSDisconnectKind) -> WSDisconnectCause:
+        assert self.transport is not None
+        known = self.transport.close_handshake
+        sent = None if known is None else known.sent
+        if sent is None:
+            return WSDisconnectCause(kind, "local")
+        return WSDisconnectCause(kind, "local", sent.code, sent.reason)
 
     # ---- opening ----
 
@@ -162,19 +200,21 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             listener.on_ws_connected(transport)
         except Exception as error:
             self._fail_callback("on_ws_connected", error)
+        if self._options.enable_auto_ping and self._is_alive():
+            self._keep_alive().start()
 
     def _handshake_timed_out(self) -> None:
         raise NotImplementedError
 
     # ---- errors ----
 
-    def _callback_failed(self, error: Exception, invalid_text: bool) -> None:
-        """Decide what an exception of on_ws_frame means; called by the reader."""
+    def _callback_failed(self, where: str, error: Exception, invalid_text: bool) -> None:
+        """Decide what an exception beside a frame means; called by the reader."""
         if self._options.disconnect_on_exception or isinstance(error, WSProtocolError):
             code = WSCloseCode.INVALID_TEXT if invalid_text else WSCloseCode.INTERNAL_ERROR
-            self._fail_callback("on_ws_frame", error, code)
+            self._fail_callback(where, error, code)
         else:
-            self._log(logging.ERROR, "Unhandled exception in on_ws_frame", exc_info=error)
+            self._callback_raised(where, error, False)
 
     def _fail_callback(
         self, where: str, error: Exception, code: int = WSCloseCode.INTERNAL_ERROR
@@ -182,36 +222,127 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         reason = None
         if isinstance(error, WSProtocolError):
             code, reason = error.code, str(error)
-        self._note_exception(where, error)
-        self._fail(code, reason)
+        self._callback_raised(where, error, True)
+        self._fail(WSDisconnectKind.LOCAL_ERROR, code, reason, error)
 
     def _protocol_failed(self, code: int, text: str) -> None:
         """Fail the connection (RFC 6455, 7.1.7): the peer broke a rule; called by the reader."""
         self._log(logging.ERROR, "Protocol error, close code %d: %s", code, text)
         assert self.transport is not None
-        self.transport._note_error(WSProtocolError(WSCloseCode(code), text))
-        self._fail(code, text)
+        error = WSProtocolError(WSCloseCode(code), text)
+        self.transport._note_error(error)
+        self._fail(WSDisconnectKind.PROTOCOL_ERROR, code, text, error)
 
-    def _note_exception(self, where: str, error: Exception) -> None:
-        """Keep the first exception for wait_disconnected; log what nobody will see otherwise."""
-        transport = self.transport
+    def _callback_raised(self, where: str, error: Exception, ends: bool) -> None:
+        """Tell the listener of its exception; the first that ends us is kept for the waiter."""
+        transport, listener = self.transport, self.listener
         assert transport is not None
-        if self._is_client and transport._error is None:
+        assert listener is not None
+        if ends:
+            transport._note_error(error)
+        try:
+            listener.on_ws_error(transport, error, where)
+        except Exception as second:
+            self._log(logging.ERROR, "Unhandled exception in on_ws_error", exc_info=second)
+
+    def _log_callback_error(self, error: Exception, where: str) -> None:
+        """Log what on_ws_error() was told; with a traceback where nobody sees it otherwise."""
+        transport = self.transport
+        if self._is_client and transport is not None and transport._error is error:
             self._log(logging.ERROR, "Exception in %s: %r", where, error)
         else:
             self._log(logging.ERROR, "Unhandled exception in %s", where, exc_info=error)
-        transport._note_error(error)
 
-    def _fail(self, code: int, reason: Optional[str]) -> None:
+    def _fail(
+        self, kind: WSDisconnectKind, code: int, reason: Optional[str], error: Optional[Exception]
+    ) -> None:
         transport = self.transport
         assert transport is not None
         try:
-            transport.send_close(code, _fit_reason(reason))
+            sent = WSCloseCode(code)
+            transport.send_close(sent, _fit_reason(reason))
         except (TypeError, ValueError):
             # The code came from a user's WSProtocolError.
             self._log(logging.ERROR, "close code %r may not be sent, 1011 goes instead", code)
-            transport.send_close(WSCloseCode.INTERNAL_ERROR)
+            sent = WSCloseCode.INTERNAL_ERROR
+            transport.send_close(sent)
+        transport._note_cause(WSDisconnectCause(kind, "local", sent, reason, error))
         self._shut()
+
+    # ---- pings ----
+
+    def _keep_alive(self) -> Keepalive:
+        if self._keepalive is None:
+            self._keepalive = Keepalive(self, self._loop)
+        return self._keepalive
+
+    def _is_alive(self) -> bool:
+        """Return whether frames go both ways."""
+        transport = self.transport
+        return (
+            transport is not None
+            and self._is_open
+            and not self._is_shutting
+            and not transport.is_disconnected
+            and not transport.is_close_frame_sent
+        )
+
+    async def measure_roundtrip_time(self, rounds: int) -> list[float]:
+        """Ping so many times."""
+        if not self._is_alive():
+            raise ConnectionResetError("connection closed")
+        return await self._keep_alive().measure(rounds)
+
+    def _pong_received(self) -> None:
+        """Hear of the answer to our ping; called by the reader."""
+        if self._keepalive is not None:
+            self._keepalive.pong_received()
+
+    def _ping_timed_out(self) -> None:
+        """Give up a peer that shows no sign of life."""
+        seconds = self._options.ping_reply_timeout
+        text = f"peer has not replied to ping/heartbeat request within {seconds} second(s)"
+        self._log(logging.INFO, "%s", text)
+        transport = self.transport
+        assert transport is not None
+        transport._note_cause(
+            WSDisconnectCause(WSDisconnectKind.PING_TIMEOUT, "local", WSCloseCode.GOING_AWAY, text)
+        )
+        transport.send_close(WSCloseCode.GOING_AWAY, text)
+        self._abort()
+
+    def _auto_ping_failed(self, error: Exception) -> None:
+        self._callback_raised("send_user_specific_ping", error, False)
+        text = "an exception occurred in auto-ping loop"
+        self._fail(WSDisconnectKind.LOCAL_ERROR, WSCloseCode.INTERNAL_ERROR, text, error)
+
+    # ---- flow control ----
+
+    def pause_reading(self, paused: bool) -> None:
+        """Hold back input and the frames already read, or let them go."""
+        underlying = self._underlying
+        if paused == self._is_reading_paused or underlying is None or self._is_shutting:
+            return
+        if not underlying.is_closing():
+            if paused:
+                underlying.pause_reading()
+            else:
+                underlying.resume_reading()
+        self._is_reading_paused = paused
+        self._hold_frames(paused)
+        if not paused:
+            self._loop.call_soon(self._go_on)
+
+    def _overflowed(self) -> None:
+        """End the connection: too much waits to be written; called by the transport."""
+        limit = self._options.max_write_buffer_size
+        text = f"more than max_write_buffer_size ({limit} bytes) waits to be written"
+        self._log(logging.WARNING, "%s", text)
+        assert self.transport is not None
+        self.transport._note_cause(
+            WSDisconnectCause(WSDisconnectKind.WRITE_OVERFLOW, "local", reason=text)
+        )
+        self._abort()
 
     # ---- closing ----
 
@@ -221,12 +352,26 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         assert transport is not None
         transport._note_close(True, code, reason)
         if not transport._is_close_frame_received and not transport.is_disconnected:
-            self._arm(self._options.close_timeout, self._abort)
+            self._arm(self._options.close_timeout, self._close_timed_out)
+
+    def _close_timed_out(self) -> None:
+        assert self.transport is not None
+        self._log(logging.INFO, "the peer did not answer our CLOSE in time")
+        self.transport._note_cause(self._cause_of_our_close(WSDisconnectKind.CLOSE_TIMEOUT))
+        self._abort()
 
     def _close_received(self, code: int, reason: Optional[str]) -> None:
         """Note the peer's CLOSE, before it is delivered; called by the reader."""
-        assert self.transport is not None
-        self.transport._note_close(False, code, reason)
+        transport = self.transport
+        assert transport is not None
+        transport._note_close(False, code, reason)
+        if transport.is_close_frame_sent:
+            cause = self._cause_of_our_close(WSDisconnectKind.LOCAL_CLOSE)
+        else:
+            cause = WSDisconnectCause(
+                WSDisconnectKind.PEER_CLOSE, "peer", WSCloseCode(code), reason
+            )
+        transport._note_cause(cause)
 
     def _close_complete(self) -> None:
         """End the closing handshake; called by the reader when both CLOSE frames have passed.
@@ -241,6 +386,12 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
 
     def disconnect(self, graceful: bool) -> None:
         """End the connection without a further frame."""
+        if self.transport is not None:
+            self.transport._note_cause(
+                self._cause_of_our_close(WSDisconnectKind.LOCAL_CLOSE)
+                if self.transport.is_close_frame_sent
+                else WSDisconnectCause(WSDisconnectKind.LOCAL_DISCONNECT, "local")
+            )
         self._stop_frames()
         if graceful:
             self._shut()
@@ -263,6 +414,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             return
         if self._is_shutting or transport.is_disconnected:
             return
+        # What still comes is discarded, but it has to be read.
+        self.pause_reading(False)
         self._is_shutting = True
         self._stop_frames()
         transport._stop_sending()
@@ -317,6 +470,18 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _trace(self, sent: bool, opcode: int, fin: bool, rsv: int, size: int) -> None:
+        """Log one frame; called by the transport and the reader."""
+        self._log(
+            PICOWS_DEBUG_LL,
+            "%s %s fin=%d rsv=%d, %d bytes",
+            ">" if sent else "<",
+            WSMsgType(opcode).name,
+            fin,
+            rsv >> 4,
+            size,
+        )
 
     def _log(
         self, level: int, message: str, *args: object, exc_info: Optional[BaseException] = None

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from types import TracebackType
 from typing import TYPE_CHECKING, Optional
 
 from . import _core
-from .closing import WSCloseHandshake, WSCloseInfo
+from .closing import WSCloseHandshake, WSCloseInfo, WSDisconnectCause
 from .enums import WSCloseCode
+from .stats import WSTransportStats
 
 if TYPE_CHECKING:
     from .handshake import WSUpgradeRequest, WSUpgradeResponse
     from .protocol import WSProtocol
+
+
+class WSCork:
+    """Keeps the frames of one connection together; see WSTransport.cork()."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: WSTransport) -> None:
+        self._transport = transport
+
+    def __enter__(self) -> None:
+        self._transport._cork()
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self._transport._uncork()
 
 
 class WSTransport(_core.WSTransport):
@@ -22,25 +44,34 @@ class WSTransport(_core.WSTransport):
 
     request: the upgrade request.
     response: the upgrade response.
+    subprotocol: the subprotocol agreed on (RFC 6455, 1.9), None for none.
     close_handshake: the CLOSE frames seen so far, None before the first.
+    disconnect_cause: who ended the connection and why, None while it lasts; set before
+        ``on_ws_disconnected``.
     is_secure: whether the connection runs over TLS.
     is_disconnected: whether the connection is gone.
     """
 
     __slots__ = (
+        "_drain_waiters",
         "_error",
+        "_is_write_paused",
         "_loop",
         "_waiter",
         "close_handshake",
+        "disconnect_cause",
         "is_disconnected",
         "is_secure",
         "request",
         "response",
+        "subprotocol",
     )
 
     request: Optional[WSUpgradeRequest]
     response: Optional[WSUpgradeResponse]
+    subprotocol: Optional[str]
     close_handshake: Optional[WSCloseHandshake]
+    disconnect_cause: Optional[WSDisconnectCause]
     is_secure: bool
     is_disconnected: bool
 
@@ -51,17 +82,90 @@ class WSTransport(_core.WSTransport):
         fd: int,
         is_client: bool,
         auto_pong: bool,
+        traced: bool,
+        write_limit: int,
+        drops: bool,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(owner, target, fd, is_client, auto_pong)
+        super().__init__(owner, target, fd, is_client, auto_pong, traced, write_limit, drops)
         self._loop = loop
         self._error: Optional[BaseException] = None
         self._waiter: Optional[asyncio.Future[None]] = None
+        self._is_write_paused = False
+        self._drain_waiters: list[asyncio.Future[None]] = []
         self.request = None
         self.response = None
+        self.subprotocol = None
         self.close_handshake = None
+        self.disconnect_cause = None
         self.is_secure = target.get_extra_info("ssl_object") is not None
         self.is_disconnected = False
+
+    @property
+    def stats(self) -> WSTransportStats:
+        """What went through the connection so far; also after its end."""
+        return WSTransportStats(*self._counters(), self.write_buffer_size)
+
+    def cork(self) -> WSCork:
+        """Return a context manager that lets frames leave together, in one call to the system.
+
+        They leave when the outermost ``with`` block ends, when 64 KiB have come together, and
+        before CLOSE, ``disconnect()`` and ``drain()`` do anything. ``with transport.cork(): ...``
+        """
+        return WSCork(self)
+
+    async def drain(self) -> None:
+        """Wait until what waits to be written has fallen below the low watermark.
+
+        Returns at once while the high watermark was not crossed. Any number of tasks may wait.
+        Raises ConnectionResetError where the connection is lost, before or meanwhile.
+        """
+        self._check_thread("drain")
+        self._flush()
+        if self.is_disconnected:
+            raise ConnectionResetError("connection lost")
+        if not self._is_write_paused:
+            return
+        waiter = self._loop.create_future()
+        self._drain_waiters.append(waiter)
+        await waiter
+
+    def pause_reading(self) -> None:
+        """Take no more input; frames that were read already wait too.
+
+        What the peer sends fills the buffers of both systems, until it cannot send any more. Auto
+        ping waits meanwhile. Does nothing where reading is paused, or the connection is ending.
+        """
+        self._check_thread("pause_reading")
+        if self._owner is not None:
+            self._owner.pause_reading(True)
+
+    def resume_reading(self) -> None:
+        """Go on with the frames that wait, then with new input, from the loop's next turn on."""
+        self._check_thread("resume_reading")
+        if self._owner is not None:
+            self._owner.pause_reading(False)
+
+    async def measure_roundtrip_time(self, rounds: int) -> list[float]:
+        """Ping the peer ``rounds`` times, one after the other; return the seconds each took.
+
+        Pings are those of ``send_user_specific_ping()``. Auto ping waits meanwhile; several calls
+        take turns. Raises ConnectionResetError where the connection is closing or lost, before or
+        meanwhile.
+        """
+        self._check_thread("measure_roundtrip_time")
+        if self._owner is None:
+            raise ConnectionResetError("connection closed")
+        return await self._owner.measure_roundtrip_time(rounds)
+
+    def notify_user_specific_pong_received(self) -> None:
+        """Say that the answer to ``send_user_specific_ping()`` came; harmless where none is due.
+
+        For listeners that see it only in on_ws_frame(), or in a message that holds more.
+        """
+        self._check_thread("notify_user_specific_pong_received")
+        if self._owner is not None:
+            self._owner._pong_received()
 
     def disconnect(self, graceful: bool = True) -> None:
         """End the connection, without a CLOSE frame of its own; nothing is delivered afterwards.
@@ -105,8 +209,30 @@ class WSTransport(_core.WSTransport):
         if self._error is None:
             self._error = error
 
+    def _note_cause(self, cause: WSDisconnectCause) -> None:
+        """Keep the first cause."""
+        if self.disconnect_cause is None:
+            self.disconnect_cause = cause
+
+    def _log_error(self, error: Exception, where: str) -> None:
+        if self._owner is not None:
+            self._owner._log_callback_error(error, where)
+
+    def _note_write_paused(self, paused: bool) -> None:
+        self._is_write_paused = paused
+        self._write_paused(paused)
+        if not paused:
+            for waiter in self._take_drain_waiters():
+                waiter.set_result(None)
+
+    def _take_drain_waiters(self) -> list[asyncio.Future[None]]:
+        waiters, self._drain_waiters = self._drain_waiters, []
+        return [waiter for waiter in waiters if not waiter.done()]
+
     def _finish(self) -> None:
         self._lost()
+        for waiter in self._take_drain_waiters():
+            waiter.set_exception(ConnectionResetError("connection lost"))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         self._waiter = None

@@ -20,6 +20,7 @@ EXT_STOREYS = [
     {"stream_type", "acceptor"},
     {"stream"},
     {"tls", "reader"},
+    {"transport_type"},
     {"transport", "frame"},
     {"loop_io"},
     {"io", "watch"},
@@ -33,11 +34,15 @@ PY_IMPORTS = {
     "errors": set(),
     "closing": {"enums"},
     "url": {"errors"},
-    "listener": set(),
+    "listener": {"enums"},
+    "stats": set(),
+    "keepalive": {"enums", "listener"},
     "handshake": {"errors"},
-    "transport": {"_core", "closing", "enums"},
+    "transport": {"_core", "closing", "enums", "stats"},
     "options": {"enums"},
-    "protocol": {"_core", "enums", "errors", "listener", "options", "transport"},
+    "protocol": {
+        "_core", "closing", "enums", "errors", "keepalive", "listener", "options", "transport",
+    },
     "poller": {"_core"},
     "stream": {"_core", "poller"},
     "listening": {"_core", "poller", "stream"},
@@ -47,8 +52,8 @@ PY_IMPORTS = {
     },
     "server": {"enums", "handshake", "listener", "listening", "options", "poller", "protocol"},
     "__init__": {
-        "_core", "client", "enums", "errors", "handshake", "listener", "listening", "options",
-        "server", "transport", "url", "version",
+        "_core", "client", "closing", "enums", "errors", "handshake", "listener", "listening",
+        "options", "server", "stats", "transport", "url", "version",
     },
 }  # fmt: skip
 
@@ -164,6 +169,7 @@ MIRRORS = {
     "server": "test_handshake_server*.py",
     "handshake": "test_handshake*.py",
     "closing": "test_closing*.py",
+    "stats": "test_flow.py",
 }
 
 

@@ -65,6 +65,10 @@ pyws_out_send(pyws_state *state, int fd, const struct pyws_out *out,
     int rc;
 
     *sent = 0;
+    if (out->whole != NULL) {
+        rc = out_took(ws_sock_send(fd, out->whole, total), total, sent);
+        return rc < 0 ? rc : 0;
+    }
     if (total <= OUT_STACK) {
         uint8_t frame[OUT_STACK];
         pyws_out_copy(out, 0, frame, total);

@@ -19,6 +19,9 @@ struct pyws_out {
     ws_mask_fn mask;
     const uint8_t *payload;
     size_t payload_len;
+    /* whole is where all of it lies as it goes over the wire, NULL where head
+     * and payload are still apart. */
+    const uint8_t *whole;
 };
 
 static inline size_t
@@ -47,6 +50,9 @@ struct pyws_io {
      * at after the call.  Returns 0, or -1 with an exception set: a part may
      * have left, so the connection cannot go on.  It can call Python. */
     int (*send)(struct pyws_way *way, const struct pyws_out *out);
+    /* waiting returns how many bytes the system did not take yet, or -1 with
+     * an exception set.  It can call Python. */
+    Py_ssize_t (*waiting)(struct pyws_way *way);
 };
 
 struct pyws_way {

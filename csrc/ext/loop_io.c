@@ -30,6 +30,20 @@ loop_ask(struct pyws_way *way, PyObject *name)
                                      1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
+static Py_ssize_t
+loop_waiting(struct pyws_way *way)
+{
+    PyObject *target = Py_NewRef(way->target);
+    PyObject *size = loop_ask(way, way->state->str_get_write_buffer_size);
+    Py_DECREF(target);
+    if (size == NULL) {
+        return -1;
+    }
+    Py_ssize_t waiting = PyLong_AsSsize_t(size);
+    Py_DECREF(size);
+    return waiting;
+}
+
 /* Whether the loop's transport is open and holds nothing that would be
  * overtaken.  A transport that began to close may have given its descriptor
  * back already: the number can belong to somebody else.  1, 0, or -1 with an
@@ -46,16 +60,8 @@ loop_is_idle(struct pyws_way *way)
     if (is_closing != 0) {
         return is_closing < 0 ? -1 : 0;
     }
-    PyObject *size = loop_ask(way, way->state->str_get_write_buffer_size);
-    if (size == NULL) {
-        return -1;
-    }
-    Py_ssize_t waiting = PyLong_AsSsize_t(size);
-    Py_DECREF(size);
-    if (waiting == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    return waiting == 0;
+    Py_ssize_t waiting = loop_waiting(way);
+    return waiting < 0 ? -1 : waiting == 0;
 }
 
 static int
@@ -83,4 +89,5 @@ loop_send(struct pyws_way *way, const struct pyws_out *out)
 
 const struct pyws_io pyws_loop_io = {
     .send = loop_send,
+    .waiting = loop_waiting,
 };

@@ -47,6 +47,7 @@ exec_names(pyws_state *state)
         const char *name;
     } names[] = {
         {&state->str_on_ws_frame, "on_ws_frame"},
+        {&state->str_is_user_specific_pong, "is_user_specific_pong"},
         {&state->str_write, "write"},
         {&state->str_is_closing, "is_closing"},
         {&state->str_get_write_buffer_size, "get_write_buffer_size"},
@@ -137,6 +138,7 @@ module_exec(PyObject *module)
   visit(state->WSReader_type);             \
   visit(state->WSCloseCode);               \
   visit(state->str_on_ws_frame);           \
+  visit(state->str_is_user_specific_pong); \
   visit(state->Stream_type);               \
   visit(state->Acceptor_type);             \
   visit(state->Poller_type);               \

@@ -1,6 +1,7 @@
 #include "raise.h"
 
 #include "ws_err.h"
+#include "ws_opcode.h"
 
 PyObject *
 pyws_raise_err(int err)
@@ -35,6 +36,23 @@ PyObject *
 pyws_raise_not_close(const char *method)
 {
     return PyErr_Format(PyExc_ValueError, "%s() needs a CLOSE frame", method);
+}
+
+PyObject *
+pyws_raise_offset(Py_ssize_t offset, Py_ssize_t len)
+{
+    return PyErr_Format(PyExc_ValueError,
+                        "msg_offset must be between %d and the buffer's %zd "
+                        "bytes, not %zd",
+                        WS_HEAD_MAX, len, offset);
+}
+
+PyObject *
+pyws_raise_reuse(int is_close)
+{
+    PyErr_SetString(PyExc_ValueError, is_close ? "CLOSE is sent by send_close()"
+                                               : "buffer cannot be None");
+    return NULL;
 }
 
 PyObject *

@@ -19,6 +19,14 @@ PyObject *pyws_raise_payload(PyObject *o);
 /* pyws_raise_not_close raises ValueError: |method| needs a CLOSE frame. */
 PyObject *pyws_raise_not_close(const char *method);
 
+/* pyws_raise_offset raises ValueError: a payload cannot begin at |offset| of a
+ * buffer of |len| bytes. */
+PyObject *pyws_raise_offset(Py_ssize_t offset, Py_ssize_t len);
+
+/* pyws_raise_reuse raises ValueError: CLOSE, or no buffer at all, cannot be
+ * sent out of the caller's memory. */
+PyObject *pyws_raise_reuse(int is_close);
+
 /* pyws_raise_entropy raises OSError: no masking key can be had. */
 PyObject *pyws_raise_entropy(void);
 

@@ -1,5 +1,6 @@
 #include "reader.h"
 
+#include "clock.h"
 #include "object.h"
 #include "raise.h"
 #include "ws_err.h"
@@ -41,7 +42,7 @@ reader_done(PyObject *result)
  * connection.  What is no Exception (KeyboardInterrupt, SystemExit) goes on
  * to the loop. */
 static int
-reader_callback_failed(WSReaderObject *r, WSFrameObject *frame)
+reader_callback_failed(WSReaderObject *r, WSFrameObject *frame, PyObject *where)
 {
     if (!PyErr_ExceptionMatches(PyExc_Exception)) {
         reader_discard(r);
@@ -52,11 +53,11 @@ reader_callback_failed(WSReaderObject *r, WSFrameObject *frame)
                        PYWS_LOAD_BYTE(&frame->text_failed) &&
                        PyErr_ExceptionMatches(PyExc_UnicodeDecodeError);
     PyObject *raised = pyws_take_raised();
-    PyObject *args[4] = {NULL, (PyObject *)r, raised,
+    PyObject *args[5] = {NULL, (PyObject *)r, where, raised,
                          invalid_text ? Py_True : Py_False};
     PyObject *result =
         PyObject_VectorcallMethod(r->state->str_callback_failed, args + 1,
-                                  3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+                                  4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(raised);
     return reader_done(result);
 }
@@ -71,9 +72,13 @@ reader_is_last(const WSReaderObject *r, const struct ws_conn *conn)
     const uint8_t *at = ws_ring_peek(&r->ring);
     size_t len = ws_ring_len(&r->ring);
     struct ws_head head;
+    int expected = r->expects_pong == PYWS_PONG_OPCODE;
 
     while (len > 0 && ws_parser_next(&probe, at, len, &head) > 0) {
-        if (ws_conn_delivers(conn, head.opcode)) {
+        if (expected && head.opcode == WS_OP_PONG) {
+            expected = 0; /* it will be taken */
+        }
+        else if (ws_conn_delivers(conn, head.opcode)) {
             return 0;
         }
         at += head.len + head.payload_len;
@@ -94,10 +99,41 @@ reader_deliver(WSReaderObject *r, WSTransportObject *t, WSFrameObject *frame)
                                   3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(listener);
     if (WS_UNLIKELY(result == NULL)) {
-        return reader_callback_failed(r, frame);
+        return reader_callback_failed(r, frame, r->state->str_on_ws_frame);
     }
     Py_DECREF(result);
     return 0;
+}
+
+/* Whether |frame| is the answer to our ping: 1, and the package knows then; 0;
+ * or -1 with an exception set. */
+static int
+reader_take_pong(WSReaderObject *r, WSFrameObject *frame)
+{
+    if (r->expects_pong == PYWS_PONG_OPCODE) {
+        if (frame->opcode != WS_OP_PONG) {
+            return 0;
+        }
+    }
+    else {
+        PyObject *name = r->state->str_is_user_specific_pong;
+        PyObject *listener = Py_NewRef(r->listener);
+        PyObject *args[3] = {NULL, listener, (PyObject *)frame};
+        PyObject *result = PyObject_VectorcallMethod(
+            name, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        Py_DECREF(listener);
+        int is_pong = result == NULL ? -1 : PyObject_IsTrue(result);
+        Py_XDECREF(result);
+        if (is_pong <= 0) {
+            return is_pong == 0                                 ? 0
+                   : reader_callback_failed(r, frame, name) < 0 ? -1
+                                                                : 1;
+        }
+    }
+    return reader_done(
+               PyObject_CallMethod((PyObject *)r, "_pong_received", NULL)) < 0
+               ? -1
+               : 1;
 }
 
 /* A frame object that nobody else holds. */
@@ -176,7 +212,12 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     WSFrameObject *frame = NULL;
     struct ws_close close = {0, NULL, 0};
     unsigned actions;
+    int deliver = 1;
 
+    t->stats.frames_received++;
+    t->stats.messages_received +=
+        head->fin && !ws_opcode_is_control(head->opcode);
+    t->stats.bytes_received += head->len + len;
     if (ws_conn_delivers(conn, head->opcode)) {
         frame = reader_take_frame(r);
         if (frame == NULL) {
@@ -225,8 +266,14 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     }
     else {
         frame->last_in_buffer = (uint8_t)reader_is_last(r, conn);
+        if (WS_UNLIKELY(r->expects_pong)) {
+            /* 1: taken; and what was asked can have ended the connection */
+            rc = reader_take_pong(r, frame);
+            deliver = rc == 0 && r->mode == PYWS_READ_FRAMES;
+            rc = rc < 0 ? -1 : 0;
+        }
     }
-    if (rc == 0) {
+    if (rc == 0 && deliver) {
         rc = reader_deliver(r, t, frame);
     }
     reader_give_frame(r, frame);
@@ -257,7 +304,12 @@ reader_frames(WSReaderObject *r, int *frames)
         if (frames != NULL) {
             --*frames;
         }
-        rc = found < 0 ? reader_fail(r, found) : reader_frame(r, t, &head);
+        rc = found < 0 ? reader_fail(r, found)
+                       : pyws_transport_trace(t, 0, head.opcode, head.fin,
+                                              head.rsv, head.payload_len);
+        if (found > 0 && rc == 0 && r->mode == PYWS_READ_FRAMES) {
+            rc = reader_frame(r, t, &head);
+        }
     }
     Py_DECREF(t);
     return rc;
@@ -443,6 +495,10 @@ int
 pyws_reader_took(WSReaderObject *r, size_t n, int *frames)
 {
     ws_ring_commit(&r->ring, n);
+    if (r->watches) {
+        r->input++;
+        r->input_ms = ws_clock_ms();
+    }
     return pyws_reader_run(r, frames);
 }
 
@@ -549,6 +605,60 @@ WSReader_take_rest(PyObject *self, PyObject *Py_UNUSED(ignored))
         ws_ring_consume(&r->ring, len);
     }
     return rest;
+}
+
+static PyObject *
+WSReader_watch_input(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    r->watches = 1;
+    r->input_ms = ws_clock_ms();
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+WSReader_input(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    double idle = (double)(ws_clock_ms() - r->input_ms) / 1000;
+    return Py_BuildValue("(Kd)", r->input, idle);
+}
+
+static PyObject *
+WSReader_expect_pong(PyObject *self, PyObject *arg)
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    long how = PyLong_AsLong(arg);
+    if (how == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (how < PYWS_PONG_NONE || how > PYWS_PONG_ASK) {
+        PyErr_SetString(PyExc_ValueError, "not a way to know a pong");
+        return NULL;
+    }
+    r->expects_pong = (uint8_t)how;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+WSReader_hold_frames(PyObject *self, PyObject *flag)
+{
+    int hold = PyObject_IsTrue(flag);
+    if (hold < 0) {
+        return NULL;
+    }
+    pyws_reader_pause((WSReaderObject *)self, hold);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+WSReader_go_on(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    if (pyws_reader_has_work(r) && pyws_reader_run(r, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -679,6 +789,23 @@ static PyMethodDef WSReader_methods[] = {
     {"_take_rest", WSReader_take_rest, METH_NOARGS,
      "_take_rest($self, /)\n--\n\n"
      "Take out and return the bytes that are not parsed yet."},
+    {"_watch_input", WSReader_watch_input, METH_NOARGS,
+     "_watch_input($self, /)\n--\n\n"
+     "Note from now on when input comes."},
+    {"_input", WSReader_input, METH_NOARGS,
+     "_input($self, /)\n--\n\n"
+     "Return how often input came since _watch_input(), and how many seconds\n"
+     "ago it last did."},
+    {"_expect_pong", WSReader_expect_pong, METH_O,
+     "_expect_pong($self, how, /)\n--\n\n"
+     "Say how to know the answer to a ping: 0 none expected, 1 a PONG, 2 ask\n"
+     "the listener."},
+    {"_hold_frames", WSReader_hold_frames, METH_O,
+     "_hold_frames($self, hold, /)\n--\n\n"
+     "Hold back frames, also those already read, or let them go: _go_on()."},
+    {"_go_on", WSReader_go_on, METH_NOARGS,
+     "_go_on($self, /)\n--\n\n"
+     "Deliver the frames that were held back."},
     {"_free", WSReader_free, METH_NOARGS,
      "_free($self, /)\n--\n\n"
      "The connection is lost: give everything back."},

@@ -26,6 +26,16 @@ enum pyws_reader_mode {
     PYWS_READ_DISCARD,
 };
 
+/* Whether a frame is the answer to our ping. */
+enum pyws_pong {
+    /* none is expected */
+    PYWS_PONG_NONE,
+    /* a PONG is */
+    PYWS_PONG_OPCODE,
+    /* the listener's is_user_specific_pong() says so */
+    PYWS_PONG_ASK,
+};
+
 typedef struct {
     PyObject_HEAD
     pyws_state *state;
@@ -39,6 +49,15 @@ typedef struct {
     /* stopped is 1 where the parse loop ended before the ring did: paused, or
      * out of its budget. */
     uint8_t stopped;
+    /* watches: input is counted and its time noted, for the keepalive. */
+    uint8_t watches;
+    /* expects_pong says how the answer to our ping is known, where one is
+     * expected. */
+    uint8_t expects_pong;
+    /* input_ms is when the last input came (ws_clock_ms), input counts reads;
+     * while |watches|. */
+    int64_t input_ms;
+    uint64_t input;
     /* lent is how much room the last get_buffer() gave. */
     size_t lent;
     /* discard_left bounds what DISCARD still takes before the package is told

@@ -41,6 +41,7 @@ typedef struct pyws_state {
 
     // Names of the methods that are called on the listener
     PyObject *str_on_ws_frame;
+    PyObject *str_is_user_specific_pong;
     // ... on the loop's transport
     PyObject *str_write;
     PyObject *str_is_closing;

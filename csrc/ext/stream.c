@@ -377,8 +377,15 @@ stream_send(struct pyws_way *way, const struct pyws_out *out)
     return s->out.len > 0 ? pyws_stream_queued(s) : 0;
 }
 
+static Py_ssize_t
+stream_waiting(struct pyws_way *way)
+{
+    return (Py_ssize_t)((StreamObject *)way->target)->out.len;
+}
+
 const struct pyws_io pyws_stream_io = {
     .send = stream_send,
+    .waiting = stream_waiting,
 };
 
 /* Everything went out: what waited for that happens. */

@@ -1,10 +1,6 @@
 #include "transport.h"
 
-#include "loop_io.h"
-#include "object.h"
 #include "raise.h"
-#include "sockio.h"
-#include "view.h"
 #include "ws_err.h"
 #include "ws_writer.h"
 
@@ -36,31 +32,11 @@ transport_abort(WSTransportObject *t)
     Py_DECREF(raised);
 }
 
-/* Sends a frame that ws_conn_may_send() or ws_conn_may_pong() allowed. */
+/* Hands bytes to the way out. */
 static int
-transport_emit(WSTransportObject *t, unsigned opcode, int fin, unsigned rsv,
-               const uint8_t *payload, size_t len)
+transport_put(WSTransportObject *t, const struct pyws_out *out)
 {
-    struct pyws_out out;
-
-    out.masked = t->conn.is_client;
-    if (out.masked &&
-        ws_entropy_key(t->entropy, t->state->fork_generation, out.key) != 0) {
-        pyws_raise_entropy();
-        return -1;
-    }
-    uint8_t *end =
-        ws_writer_head(out.head, (fin ? WS_BIT_FIN : 0) | rsv | opcode, len,
-                       out.masked ? out.key : NULL);
-    out.head_len = (uint8_t)(end - out.head);
-    out.mask = t->conn.mask;
-    out.payload = payload;
-    out.payload_len = len;
-
-    /* Noted before the bytes leave: the way out can call Python, and what is
-     * sent from there comes after this frame. */
-    ws_conn_sent(&t->conn, opcode, fin);
-    if (t->way.io->send(&t->way, &out) < 0) {
+    if (t->way.io->send(&t->way, out) < 0) {
         transport_abort(t);
         return -1;
     }
@@ -68,8 +44,181 @@ transport_emit(WSTransportObject *t, unsigned opcode, int fin, unsigned rsv,
 }
 
 int
-pyws_transport_send(WSTransportObject *t, unsigned opcode, int fin,
-                    unsigned rsv, const uint8_t *payload, size_t len)
+pyws_transport_flush(WSTransportObject *t)
+{
+    struct ws_block *block = t->corked;
+    if (block == NULL) {
+        return 0;
+    }
+    if (t->conn.state == WS_CONN_CLOSED) {
+        t->corked = NULL;
+        ws_block_decref(block);
+        return 0;
+    }
+    /* What is sent from inside the call comes behind it, in another block. */
+    t->corked = NULL;
+    struct pyws_out out = {.whole = block->data,
+                           .payload = block->data,
+                           .payload_len = block->used};
+    int rc = transport_put(t, &out);
+    ws_block_decref(block);
+    return rc;
+}
+
+/* Keeps |out| until the cork is pulled, with what is there already, as long as
+ * it fits into one block. */
+static int
+transport_cork(WSTransportObject *t, const struct pyws_out *out)
+{
+    size_t n = pyws_out_len(out);
+
+    if (t->corked != NULL && n > t->corked->cap - t->corked->used &&
+        pyws_transport_flush(t) < 0) {
+        return -1;
+    }
+    /* The flush can have run Python: there may be a new block. */
+    if (t->corked == NULL && n <= WS_BLOCK_SIZE_MAX) {
+        t->corked = ws_block_new(&pyws_mem, WS_BLOCK_SIZE_MAX);
+        if (t->corked == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        t->corked->used = 0;
+    }
+    if (t->corked == NULL || n > t->corked->cap - t->corked->used) {
+        return pyws_transport_flush(t) < 0 ? -1 : transport_put(t, out);
+    }
+    pyws_out_copy(out, 0, t->corked->data + t->corked->used, n);
+    t->corked->used += n;
+    return 0;
+}
+
+Py_ssize_t
+pyws_transport_waiting(WSTransportObject *t)
+{
+    if (t->conn.state == WS_CONN_CLOSED || t->way.target == NULL) {
+        return 0;
+    }
+    Py_ssize_t waiting = t->way.io->waiting(&t->way);
+    if (waiting >= 0 && t->corked != NULL) {
+        waiting += (Py_ssize_t)t->corked->used;
+    }
+    return waiting;
+}
+
+int
+pyws_transport_trace(WSTransportObject *t, int sent, unsigned opcode, int fin,
+                     unsigned rsv, size_t len)
+{
+    if (WS_LIKELY(!t->traced) || t->owner == NULL) {
+        return 0;
+    }
+    PyObject *owner = Py_NewRef(t->owner);
+    PyObject *result = PyObject_CallMethod(
+        owner, "_trace", "OIOIn", sent ? Py_True : Py_False, opcode,
+        fin ? Py_True : Py_False, rsv, (Py_ssize_t)len);
+    Py_DECREF(owner);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Writes the head of a frame that ws_conn_may_send() or ws_conn_may_pong()
+ * allowed.  -1 with OSError: no masking key. */
+static int
+transport_head(WSTransportObject *t, struct pyws_out *out, unsigned opcode,
+               int fin, unsigned rsv, const uint8_t *payload, size_t len)
+{
+    out->masked = t->conn.is_client;
+    if (out->masked &&
+        ws_entropy_key(t->entropy, t->state->fork_generation, out->key) != 0) {
+        pyws_raise_entropy();
+        return -1;
+    }
+    uint8_t *end =
+        ws_writer_head(out->head, (fin ? WS_BIT_FIN : 0) | rsv | opcode, len,
+                       out->masked ? out->key : NULL);
+    out->head_len = (uint8_t)(end - out->head);
+    out->mask = t->conn.mask;
+    out->payload = payload;
+    out->payload_len = len;
+    out->whole = NULL;
+    return 0;
+}
+
+/* Sends what transport_head() began. */
+static int
+transport_emit(WSTransportObject *t, const struct pyws_out *out,
+               unsigned opcode, int fin)
+{
+    /* Noted before the bytes leave: the way out can call Python, and what is
+     * sent from there comes after this frame. */
+    ws_conn_sent(&t->conn, opcode, fin);
+    t->stats.frames_sent++;
+    t->stats.messages_sent += fin && !ws_opcode_is_control(opcode);
+    t->stats.bytes_sent += pyws_out_len(out);
+    return WS_UNLIKELY(t->corks > 0) ? transport_cork(t, out)
+                                     : transport_put(t, out);
+}
+
+static int
+transport_send_frame(WSTransportObject *t, unsigned opcode, int fin,
+                     unsigned rsv, const uint8_t *payload, size_t len)
+{
+    struct pyws_out out;
+
+    if (transport_head(t, &out, opcode, fin, rsv, payload, len) < 0 ||
+        transport_emit(t, &out, opcode, fin) < 0) {
+        return -1;
+    }
+    return pyws_transport_trace(t, 1, opcode, fin, rsv, len);
+}
+
+/* A data frame of |len| bytes beside what waits already.  1: it may be sent;
+ * 0: not, and that was dealt with; -1 with an exception set. */
+static int
+transport_has_room(WSTransportObject *t, unsigned opcode, int fin, size_t len)
+{
+    if (t->dropping && opcode == WS_OP_CONTINUATION) {
+        ws_conn_sent(&t->conn, opcode, fin);
+        t->dropping = !fin;
+        return 0;
+    }
+    Py_ssize_t waiting = pyws_transport_waiting(t);
+    if (waiting < 0) {
+        return -1;
+    }
+    /* A message is always taken where nothing waits: it may go to the kernel
+     * as a whole. */
+    if (waiting == 0 || ((size_t)waiting <= t->write_limit &&
+                         len <= t->write_limit - (size_t)waiting)) {
+        return 1;
+    }
+    if (!t->drops) {
+        PyObject *owner = t->owner;
+        if (owner == NULL) {
+            return 0;
+        }
+        Py_INCREF(owner);
+        PyObject *result = PyObject_CallMethod(owner, "_overflowed", NULL);
+        Py_DECREF(owner);
+        Py_XDECREF(result);
+        return result == NULL ? -1 : 0;
+    }
+    /* Whole messages only: what was begun is finished. */
+    if (opcode == WS_OP_CONTINUATION) {
+        return 1;
+    }
+    ws_conn_sent(&t->conn, opcode, fin);
+    t->dropping = !fin;
+    t->stats.dropped++;
+    return 0;
+}
+
+/* Whether a frame that the user sends goes out: 1, 0 (nothing to do), or -1
+ * with an exception set. */
+static int
+transport_admit(WSTransportObject *t, unsigned opcode, int fin, unsigned rsv,
+                size_t len)
 {
     int err = ws_conn_may_send(&t->conn, opcode, fin, rsv, len);
     if (WS_UNLIKELY(err != 0)) {
@@ -79,7 +228,47 @@ pyws_transport_send(WSTransportObject *t, unsigned opcode, int fin,
         pyws_raise_err(err);
         return -1;
     }
-    return transport_emit(t, opcode, fin, rsv, payload, len);
+    if (WS_UNLIKELY(t->write_limit > 0) && !ws_opcode_is_control(opcode)) {
+        int rc = transport_has_room(t, opcode, fin, len);
+        /* The question can have run Python. */
+        return rc <= 0 ? rc
+                       : ws_conn_may_send(&t->conn, opcode, fin, rsv, len) == 0;
+    }
+    return 1;
+}
+
+int
+pyws_transport_send(WSTransportObject *t, unsigned opcode, int fin,
+                    unsigned rsv, const uint8_t *payload, size_t len)
+{
+    int rc = transport_admit(t, opcode, fin, rsv, len);
+    return rc <= 0 ? rc
+                   : transport_send_frame(t, opcode, fin, rsv, payload, len);
+}
+
+int
+pyws_transport_send_reuse(WSTransportObject *t, unsigned opcode, int fin,
+                          unsigned rsv, uint8_t *payload, size_t len)
+{
+    struct pyws_out out;
+
+    int rc = transport_admit(t, opcode, fin, rsv, len);
+    if (rc <= 0) {
+        return rc;
+    }
+    if (transport_head(t, &out, opcode, fin, rsv, payload, len) < 0) {
+        return -1;
+    }
+    if (out.masked) {
+        out.mask(payload, payload, len, out.key, 0);
+        out.masked = 0;
+    }
+    memcpy(payload - out.head_len, out.head, out.head_len);
+    out.whole = payload - out.head_len;
+    if (transport_emit(t, &out, opcode, fin) < 0) {
+        return -1;
+    }
+    return pyws_transport_trace(t, 1, opcode, fin, rsv, len);
 }
 
 int
@@ -97,7 +286,8 @@ pyws_transport_close(WSTransportObject *t, const struct ws_close *close)
         return 0; /* only WS_ERR_SEND_CLOSED is left */
     }
     ws_close_write(payload, close);
-    if (transport_emit(t, WS_OP_CLOSE, 1, 0, payload, len) < 0) {
+    if (transport_send_frame(t, WS_OP_CLOSE, 1, 0, payload, len) < 0 ||
+        pyws_transport_flush(t) < 0) {
         return -1;
     }
     if (t->owner == NULL) {
@@ -125,562 +315,5 @@ pyws_transport_pong(WSTransportObject *t, const uint8_t *payload, size_t len)
         t->pong_waits = 1;
         return 0;
     }
-    return transport_emit(t, WS_OP_PONG, 1, 0, payload, len);
-}
-
-/* ---- arguments ---- */
-
-/* The number in |o|, an int or an enum member; |err| says what is wrong with
- * one that is not within 0..|max|.  -1 with TypeError or ValueError set. */
-static long
-args_number(PyObject *o, long max, int err)
-{
-    /* PyLong_AsLong() takes floats before 3.10. */
-    PyObject *index = PyNumber_Index(o);
-    if (index == NULL) {
-        return -1;
-    }
-    int overflow;
-    long value = PyLong_AsLongAndOverflow(index, &overflow);
-    Py_DECREF(index);
-    if (overflow != 0 || value < 0 || value > max) {
-        pyws_raise_err(err);
-        return -1;
-    }
-    return value;
-}
-
-/* The opcode in |o|, WSMsgType or int.  -1 with an exception set. */
-static int
-transport_opcode(PyObject *o)
-{
-    long value = args_number(o, 0xF, WS_ERR_SEND_OPCODE);
-    if (value >= 0 && !ws_opcode_is_known((unsigned)value)) {
-        pyws_raise_err(WS_ERR_SEND_OPCODE);
-        return -1;
-    }
-    return (int)value;
-}
-
-/* The arguments of send(): two, then fin, rsv1, rsv2, rsv3. */
-enum {
-    SEND_TYPE,
-    SEND_MESSAGE,
-    SEND_FIN,
-    SEND_RSV1,
-    SEND_RSV2,
-    SEND_RSV3,
-    SEND_ARGS
-};
-static const char *const send_names[SEND_ARGS] = {
-    "msg_type", "message", "fin", "rsv1", "rsv2", "rsv3",
-};
-
-/* Sorts positional and keyword arguments into |out|, NULL where absent.  The
- * first |required| must be there.  0, or -1 with TypeError. */
-static int
-args_sort(const char *method, const char *const *names, Py_ssize_t count,
-          Py_ssize_t required, PyObject *const *args, Py_ssize_t nargs,
-          PyObject *kwnames, PyObject **out)
-{
-    if (nargs > count) {
-        pyws_raise_args(method, "takes at most %zd arguments, %zd were given",
-                        count, nargs);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        out[i] = i < nargs ? args[i] : NULL;
-    }
-    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    for (Py_ssize_t k = 0; k < nkw; k++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, k);
-        Py_ssize_t i = 0;
-        while (i < count &&
-               PyUnicode_CompareWithASCIIString(name, names[i]) != 0) {
-            i++;
-        }
-        if (i == count) {
-            pyws_raise_args(method, "got an unexpected keyword argument '%U'",
-                            name);
-            return -1;
-        }
-        if (out[i] != NULL) {
-            pyws_raise_args(method, "got '%s' twice", names[i]);
-            return -1;
-        }
-        out[i] = args[nargs + k];
-    }
-    for (Py_ssize_t i = 0; i < required; i++) {
-        if (out[i] == NULL) {
-            pyws_raise_args(method, "misses the argument '%s'", names[i]);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* |o| as a flag, |otherwise| where it is absent.  -1 with an exception set. */
-static int
-args_flag(PyObject *o, int otherwise)
-{
-    if (o == NULL) {
-        return otherwise;
-    }
-    return o == Py_True ? 1 : o == Py_False ? 0 : PyObject_IsTrue(o);
-}
-
-/* ---- methods ---- */
-
-/* send(CLOSE, ...) is send_close() with its arguments still packed. */
-static int
-transport_send_packed_close(WSTransportObject *t, int fin, unsigned rsv,
-                            const struct pyws_view *view)
-{
-    struct ws_close close = {0, NULL, 0};
-
-    int err = ws_conn_may_send(&t->conn, WS_OP_CLOSE, fin, rsv, view->len);
-    if (err == WS_ERR_SEND_CLOSED) {
-        return 0;
-    }
-    if (err == 0) {
-        switch (ws_close_parse(view->data, view->len, &close)) {
-        case 0:
-            break;
-        case WS_ERR_CLOSE_TEXT:
-            err = WS_ERR_SEND_REASON_TEXT;
-            break;
-        default:
-            err = WS_ERR_SEND_CODE;
-        }
-    }
-    if (err != 0) {
-        pyws_raise_err(err);
-        return -1;
-    }
-    return pyws_transport_close(t, &close);
-}
-
-static PyObject *
-WSTransport_send(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                 PyObject *kwnames)
-{
-    WSTransportObject *t = (WSTransportObject *)self;
-    PyObject *arg[SEND_ARGS];
-    struct pyws_view view;
-    unsigned rsv = 0;
-    int fin = 1, opcode, rc;
-
-    if (pyws_transport_check(t, "send") < 0) {
-        return NULL;
-    }
-    if (WS_LIKELY(nargs == 2 && kwnames == NULL)) {
-        arg[SEND_TYPE] = args[0];
-        arg[SEND_MESSAGE] = args[1];
-    }
-    else {
-        if (args_sort("send", send_names, SEND_ARGS, 2, args, nargs, kwnames,
-                      arg) < 0) {
-            return NULL;
-        }
-        fin = args_flag(arg[SEND_FIN], 1);
-        int rsv1 = args_flag(arg[SEND_RSV1], 0);
-        int rsv2 = rsv1 < 0 ? -1 : args_flag(arg[SEND_RSV2], 0);
-        int rsv3 = rsv2 < 0 ? -1 : args_flag(arg[SEND_RSV3], 0);
-        if (fin < 0 || rsv3 < 0) {
-            return NULL;
-        }
-        rsv = (rsv1 ? WS_BIT_RSV1 : 0) | (rsv2 ? WS_BIT_RSV2 : 0) |
-              (rsv3 ? WS_BIT_RSV3 : 0);
-    }
-    opcode = transport_opcode(arg[SEND_TYPE]);
-    if (opcode < 0 || pyws_view_get(&view, arg[SEND_MESSAGE]) < 0) {
-        return NULL;
-    }
-    if (WS_UNLIKELY(opcode == WS_OP_CLOSE)) {
-        rc = transport_send_packed_close(t, fin, rsv, &view);
-    }
-    else {
-        rc = pyws_transport_send(t, (unsigned)opcode, fin, rsv, view.data,
-                                 view.len);
-    }
-    pyws_view_release(&view);
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-transport_send_control(PyObject *self, unsigned opcode, const char *method,
-                       PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *kwnames)
-{
-    static const char *const names[1] = {"message"};
-    WSTransportObject *t = (WSTransportObject *)self;
-    struct pyws_view view;
-    PyObject *message;
-
-    if (pyws_transport_check(t, method) < 0 ||
-        args_sort(method, names, 1, 0, args, nargs, kwnames, &message) < 0 ||
-        pyws_view_get(&view, message) < 0) {
-        return NULL;
-    }
-    int rc = pyws_transport_send(t, opcode, 1, 0, view.data, view.len);
-    pyws_view_release(&view);
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-WSTransport_send_ping(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames)
-{
-    return transport_send_control(self, WS_OP_PING, "send_ping", args, nargs,
-                                  kwnames);
-}
-
-static PyObject *
-WSTransport_send_pong(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames)
-{
-    return transport_send_control(self, WS_OP_PONG, "send_pong", args, nargs,
-                                  kwnames);
-}
-
-static PyObject *
-WSTransport_send_close(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *kwnames)
-{
-    static const char *const names[2] = {"close_code", "close_message"};
-    WSTransportObject *t = (WSTransportObject *)self;
-    struct ws_close close = {0, NULL, 0};
-    struct pyws_view view;
-    PyObject *arg[2];
-
-    if (pyws_transport_check(t, "send_close") < 0 ||
-        args_sort("send_close", names, 2, 0, args, nargs, kwnames, arg) < 0) {
-        return NULL;
-    }
-    if (arg[0] != NULL) {
-        long code = args_number(arg[0], UINT16_MAX, WS_ERR_SEND_CODE);
-        if (code < 0) {
-            return NULL;
-        }
-        close.code = (unsigned)code;
-    }
-    if (pyws_view_get(&view, arg[1]) < 0) {
-        return NULL;
-    }
-    close.reason = view.len > 0 ? view.data : NULL;
-    close.reason_len = view.len;
-    int rc = pyws_transport_close(t, &close);
-    pyws_view_release(&view);
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-/* ---- for the package ---- */
-
-static PyObject *
-WSTransport_check_thread(PyObject *self, PyObject *method)
-{
-    const char *name = PyUnicode_AsUTF8(method);
-    if (name == NULL ||
-        pyws_transport_check((WSTransportObject *)self, name) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-WSTransport_stop_sending(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    WSTransportObject *t = (WSTransportObject *)self;
-    t->way.fd = -1;
-    t->pong_waits = 0;
-    ws_conn_lost(&t->conn);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-WSTransport_lost(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    Py_CLEAR(((WSTransportObject *)self)->owner);
-    return WSTransport_stop_sending(self, NULL);
-}
-
-static PyObject *
-WSTransport_write_paused(PyObject *self, PyObject *flag)
-{
-    WSTransportObject *t = (WSTransportObject *)self;
-    int paused = PyObject_IsTrue(flag);
-    if (paused < 0) {
-        return NULL;
-    }
-    t->write_paused = (uint8_t)paused;
-    if (!paused && t->pong_waits) {
-        t->pong_waits = 0;
-        if (ws_conn_may_pong(&t->conn) &&
-            transport_emit(t, WS_OP_PONG, 1, 0, t->pong, t->pong_len) < 0) {
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-/* ---- life ---- */
-
-static int
-WSTransport_init(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"owner",     "target",    "fd",
-                            "is_client", "auto_pong", NULL};
-    WSTransportObject *t = (WSTransportObject *)self;
-    PyObject *owner, *target;
-    int fd, is_client, auto_pong;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOipp:WSTransport", names,
-                                     &owner, &target, &fd, &is_client,
-                                     &auto_pong)) {
-        return -1;
-    }
-    if (t->owner != NULL || t->way.target != NULL) {
-        PyErr_SetString(PyExc_TypeError, "a WSTransport is initialized once");
-        return -1;
-    }
-    if (is_client) {
-        t->entropy = PyMem_RawMalloc(sizeof(*t->entropy));
-        if (t->entropy == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        ws_entropy_init(t->entropy);
-    }
-    ws_conn_init(&t->conn, is_client, auto_pong, t->state->mask->fn);
-    t->way.io = &pyws_loop_io;
-    t->way.target = Py_NewRef(target);
-    t->way.fd = WS_SOCKIO ? fd : -1;
-    t->owner = Py_NewRef(owner);
-    return 0;
-}
-
-static PyObject *
-WSTransport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    (void)args;
-    (void)kwargs;
-    pyws_state *state = pyws_state_of(type);
-    if (state == NULL) {
-        return NULL;
-    }
-    WSTransportObject *t = (WSTransportObject *)type->tp_alloc(type, 0);
-    if (t == NULL) {
-        return NULL;
-    }
-    t->state = state;
-    t->thread = PyThread_get_thread_ident();
-    t->way.io = &pyws_loop_io;
-    t->way.state = state;
-    t->way.fd = -1;
-    /* Until __init__ has run, nothing can be sent. */
-    ws_conn_lost(&t->conn);
-    return (PyObject *)t;
-}
-
-static int
-WSTransport_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    WSTransportObject *t = (WSTransportObject *)self;
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(t->owner);
-    Py_VISIT(t->way.target);
-    return 0;
-}
-
-static int
-WSTransport_clear(PyObject *self)
-{
-    WSTransportObject *t = (WSTransportObject *)self;
-    ws_conn_lost(&t->conn);
-    t->way.fd = -1;
-    Py_CLEAR(t->owner);
-    Py_CLEAR(t->way.target);
-    return 0;
-}
-
-static void
-WSTransport_dealloc(PyObject *self)
-{
-    WSTransportObject *t = (WSTransportObject *)self;
-    PyObject_GC_UnTrack(self);
-    if (t->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(self);
-    }
-    (void)WSTransport_clear(self);
-    PyMem_RawFree(t->entropy);
-    pyws_dealloc_tail(self);
-}
-
-/* ---- attributes ---- */
-
-static PyObject *
-WSTransport_get_underlying(PyObject *self, void *Py_UNUSED(closure))
-{
-    PyObject *target = ((WSTransportObject *)self)->way.target;
-    return Py_NewRef(target == NULL ? Py_None : target);
-}
-
-static PyObject *
-WSTransport_get_is_client_side(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(((WSTransportObject *)self)->conn.is_client);
-}
-
-static PyObject *
-WSTransport_get_is_close_frame_sent(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(((WSTransportObject *)self)->conn.close_sent);
-}
-
-static PyObject *
-WSTransport_get_is_close_frame_received(PyObject *self,
-                                        void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(((WSTransportObject *)self)->conn.close_received);
-}
-
-static PyObject *
-WSTransport_get_owner(PyObject *self, void *Py_UNUSED(closure))
-{
-    PyObject *owner = ((WSTransportObject *)self)->owner;
-    return Py_NewRef(owner == NULL ? Py_None : owner);
-}
-
-/* ---- type ---- */
-
-PyDoc_STRVAR(WSTransport_doc,
-             "The sending side of one connection, as far as bytes go; what is "
-             "awaited is\n"
-             "added by picows_c.WSTransport.");
-PyDoc_STRVAR(
-    WSTransport_send_doc,
-    "send($self, /, msg_type, message, fin=True, rsv1=False, rsv2=False, "
-    "rsv3=False)\n"
-    "--\n\n"
-    "Send one frame (RFC 6455, 5.2 and 5.6).\n"
-    "\n"
-    "message: str (sent as UTF-8), any C-contiguous buffer, or None for an "
-    "empty\n"
-    "payload. It is copied or in the system's hands when send() returns.\n"
-    "fin: whether the frame ends its message. The fragments of a message "
-    "follow\n"
-    "each other as CONTINUATION frames (5.4); only control frames may stand "
-    "between.\n"
-    "\n"
-    "Never blocks. Does nothing once CLOSE was sent or the connection is "
-    "lost.\n"
-    "send(WSMsgType.CLOSE, ...) is checked and goes the way of send_close().\n"
-    "\n"
-    "Raises TypeError (the type of an argument), ValueError (a reserved "
-    "opcode, RSV\n"
-    "bits without an extension, fragments out of order, a control frame over "
-    "125\n"
-    "bytes or with fin=False), UnicodeEncodeError (a lone surrogate), "
-    "RuntimeError\n"
-    "(another thread than the connection's).");
-PyDoc_STRVAR(
-    WSTransport_send_ping_doc,
-    "send_ping($self, /, message=None)\n--\n\n"
-    "Send a PING with up to 125 bytes (RFC 6455, 5.5.2). Raises as send().");
-PyDoc_STRVAR(
-    WSTransport_send_pong_doc,
-    "send_pong($self, /, message=None)\n--\n\n"
-    "Send a PONG with up to 125 bytes (RFC 6455, 5.5.3). Raises as send().");
-PyDoc_STRVAR(
-    WSTransport_send_close_doc,
-    "send_close($self, /, close_code=WSCloseCode.NO_INFO, "
-    "close_message=None)\n--\n\n"
-    "Send CLOSE (RFC 6455, 5.5.1 and 7.1.2); the second call does nothing.\n"
-    "\n"
-    "close_code: 1000-1003, 1007-1014 or 3000-4999; NO_INFO sends an empty "
-    "CLOSE.\n"
-    "close_message: up to 123 bytes of UTF-8, only together with a code.\n"
-    "\n"
-    "The connection ends when the peer has answered, at the latest after\n"
-    "close_timeout; disconnect() does not wait for the answer.\n"
-    "Raises ValueError for other codes and reasons, RuntimeError on another "
-    "thread.");
-
-static PyMethodDef WSTransport_methods[] = {
-    {"send", (PyCFunction)(void (*)(void))WSTransport_send,
-     METH_FASTCALL | METH_KEYWORDS, WSTransport_send_doc},
-    {"send_ping", (PyCFunction)(void (*)(void))WSTransport_send_ping,
-     METH_FASTCALL | METH_KEYWORDS, WSTransport_send_ping_doc},
-    {"send_pong", (PyCFunction)(void (*)(void))WSTransport_send_pong,
-     METH_FASTCALL | METH_KEYWORDS, WSTransport_send_pong_doc},
-    {"send_close", (PyCFunction)(void (*)(void))WSTransport_send_close,
-     METH_FASTCALL | METH_KEYWORDS, WSTransport_send_close_doc},
-    {"_check_thread", WSTransport_check_thread, METH_O,
-     "Raise RuntimeError off the connection's thread; the argument is the "
-     "method's name."},
-    {"_stop_sending", WSTransport_stop_sending, METH_NOARGS,
-     "Send nothing more: the way out is about to end."},
-    {"_lost", WSTransport_lost, METH_NOARGS,
-     "The connection is lost: send nothing, forget the owner."},
-    {"_write_paused", WSTransport_write_paused, METH_O,
-     "The way out crossed its high (True) or low (False) watermark."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef WSTransport_getset[] = {
-    {"underlying_transport", WSTransport_get_underlying, NULL,
-     "asyncio.Transport: what carries the bytes.", NULL},
-    {"is_client_side", WSTransport_get_is_client_side, NULL,
-     "bool: whether this end opened the connection; its frames are masked "
-     "(RFC 6455, 5.3).",
-     NULL},
-    {"is_close_frame_sent", WSTransport_get_is_close_frame_sent, NULL,
-     "bool: whether a CLOSE frame was sent.", NULL},
-    {"_is_close_frame_received", WSTransport_get_is_close_frame_received, NULL,
-     "bool: whether a CLOSE frame was received.", NULL},
-    {"_owner", WSTransport_get_owner, NULL,
-     "The protocol, None once the connection is lost.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef WSTransport_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(WSTransportObject, weakrefs),
-     READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot WSTransport_slots[] = {
-    {Py_tp_doc, (void *)WSTransport_doc},
-    {Py_tp_new, WSTransport_new},
-    {Py_tp_init, WSTransport_init},
-    {Py_tp_dealloc, WSTransport_dealloc},
-    {Py_tp_traverse, WSTransport_traverse},
-    {Py_tp_clear, WSTransport_clear},
-    {Py_tp_methods, WSTransport_methods},
-    {Py_tp_getset, WSTransport_getset},
-    {Py_tp_members, WSTransport_members},
-    {0, NULL},
-};
-
-static PyType_Spec WSTransport_spec = {
-    .name = "picows_c._core.WSTransport",
-    .basicsize = sizeof(WSTransportObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = WSTransport_slots,
-};
-
-int
-pyws_transport_add_type(PyObject *module, pyws_state *state)
-{
-    return pyws_add_type(module, &WSTransport_spec, &state->WSTransport_type);
+    return transport_send_frame(t, WS_OP_PONG, 1, 0, payload, len);
 }

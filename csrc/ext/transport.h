@@ -1,17 +1,26 @@
 /* transport.h - WSTransport: the sending side of a connection.
  *
- * Ownership: the transport owns its way out, its entropy pool and a reference
- * to its owner, the protocol, until the connection is lost (that cycle is
- * broken by pyws_transport_lost).  The reader owns a reference to the
- * transport.
+ * Ownership: the transport owns its way out, its entropy pool, the block of
+ * corked frames and a reference to its owner, the protocol, until the
+ * connection is lost (that cycle is broken by _lost()).  The reader owns a
+ * reference to the transport.
  */
 #ifndef PYWS_TRANSPORT_H
 #define PYWS_TRANSPORT_H
 
 #include "entropy.h"
 #include "io.h"
+#include "ws_block.h"
 #include "ws_close.h"
 #include "ws_conn.h"
+
+/* What was sent and received: frames whole, with their heads, before TLS. */
+struct pyws_stats {
+    uint64_t frames_sent, messages_sent, bytes_sent;
+    uint64_t frames_received, messages_received, bytes_received;
+    /* messages that the limit of the write buffer dropped */
+    uint64_t dropped;
+};
 
 typedef struct {
     PyObject_HEAD
@@ -33,6 +42,20 @@ typedef struct {
      */
     uint8_t write_paused;
     uint8_t pong[WS_CONTROL_MAX];
+    /* traced is 1 where the owner logs each frame. */
+    uint8_t traced;
+    /* drops says what becomes of a message over |write_limit|: dropped, or the
+     * end of the connection; dropping is 1 inside a fragmented message that is
+     * dropped. */
+    uint8_t drops;
+    uint8_t dropping;
+    /* write_limit bounds what waits to be written; 0 for none. */
+    size_t write_limit;
+    /* corks counts those who want frames to leave together; corked has them,
+     * data[0..used), NULL where none waits. */
+    unsigned corks;
+    struct ws_block *corked;
+    struct pyws_stats stats;
     PyObject *weakrefs;
 } WSTransportObject;
 
@@ -46,6 +69,12 @@ int pyws_transport_check(WSTransportObject *t, const char *method);
 int pyws_transport_send(WSTransportObject *t, unsigned opcode, int fin,
                         unsigned rsv, const uint8_t *payload, size_t len);
 
+/* pyws_transport_send_reuse does the same with a payload that has
+ * WS_HEAD_MAX writable bytes before it: the head goes there, and the payload
+ * is masked where it lies. */
+int pyws_transport_send_reuse(WSTransportObject *t, unsigned opcode, int fin,
+                              unsigned rsv, uint8_t *payload, size_t len);
+
 /* pyws_transport_close sends CLOSE and tells the owner.  Returns as above. */
 int pyws_transport_close(WSTransportObject *t, const struct ws_close *close);
 
@@ -54,6 +83,18 @@ int pyws_transport_close(WSTransportObject *t, const struct ws_close *close);
  */
 int pyws_transport_pong(WSTransportObject *t, const uint8_t *payload,
                         size_t len);
+
+/* pyws_transport_flush lets what is corked leave.  Returns as above. */
+int pyws_transport_flush(WSTransportObject *t);
+
+/* pyws_transport_waiting returns how many bytes wait to be written, corked ones
+ * included; -1 with an exception set. */
+Py_ssize_t pyws_transport_waiting(WSTransportObject *t);
+
+/* pyws_transport_trace tells the owner of a frame, where it wants to know.
+ * Returns 0, or -1 with an exception set. */
+int pyws_transport_trace(WSTransportObject *t, int sent, unsigned opcode,
+                         int fin, unsigned rsv, size_t len);
 
 /* pyws_transport_add_type is called once from the module's exec. */
 int pyws_transport_add_type(PyObject *module, pyws_state *state);
