@@ -38,6 +38,7 @@ typedef struct pyws_state {
     // From the ssl module, once tls.c needs them
     PyObject *SSLWantReadError;
     PyObject *SSLZeroReturnError;
+    PyObject *SSLObject;
 
     // Names of the methods that are called on the listener
     PyObject *str_on_ws_frame;
