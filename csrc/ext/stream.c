@@ -517,25 +517,11 @@ stream_data_received(StreamObject *s, const uint8_t *p, size_t n)
 static struct ws_block *
 stream_scratch(StreamObject *s)
 {
-    struct ws_block *b = ws_spare_take(&s->state->spare, WS_BLOCK_SIZE_MAX);
-    if (b != NULL && !ws_block_is_unique(b)) {
-        ws_block_decref(b);
-        b = NULL;
-    }
-    if (b == NULL) {
-        b = ws_block_new(&pyws_mem, WS_BLOCK_SIZE_MAX);
-    }
+    struct ws_block *b = pyws_scratch_take(s->state);
     if (b == NULL) {
         PyErr_NoMemory();
     }
     return b;
-}
-
-static void
-stream_scratch_done(StreamObject *s, struct ws_block *b)
-{
-    b->used = 0;
-    ws_spare_give(&s->state->spare, b);
 }
 
 static int
@@ -569,7 +555,7 @@ stream_read_plain(StreamObject *s, struct pyws_budget *budget, int *got)
         budget->bytes -= n;
         rc = stream_data_received(s, b->data, (size_t)n);
     }
-    stream_scratch_done(s, b);
+    pyws_scratch_give(s->state, b);
     return n > 0 ? rc : stream_no_input(s, n);
 }
 
@@ -727,7 +713,7 @@ stream_read_tls(StreamObject *s, struct pyws_budget *budget, int *got)
             rc = pyws_tls_feed(s->tls, b->data, (size_t)n);
         }
     }
-    stream_scratch_done(s, b);
+    pyws_scratch_give(s->state, b);
     if (n <= 0) {
         return stream_no_input(s, n);
     }
