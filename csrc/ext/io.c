@@ -45,18 +45,6 @@ out_took(ptrdiff_t result, size_t n, size_t *sent)
     return (size_t)result == n;
 }
 
-/* Room for a piece: the spare block where nobody holds bytes of it. */
-static struct ws_block *
-out_piece(pyws_state *state)
-{
-    struct ws_block *piece = ws_spare_take(&state->spare, OUT_PIECE);
-    if (piece != NULL && !ws_block_is_unique(piece)) {
-        ws_block_decref(piece);
-        piece = NULL;
-    }
-    return piece != NULL ? piece : ws_block_new(&pyws_mem, OUT_PIECE);
-}
-
 int
 pyws_out_send(pyws_state *state, int fd, const struct pyws_out *out,
               size_t *sent)
@@ -83,7 +71,7 @@ pyws_out_send(pyws_state *state, int fd, const struct pyws_out *out,
         rc = out_took(ws_sock_sendv(fd, spans, 2), total, sent);
         return rc < 0 ? rc : 0;
     }
-    struct ws_block *piece = out_piece(state);
+    struct ws_block *piece = pyws_scratch_take(state);
     if (piece == NULL) {
         return 0; /* nothing sent: whoever queues the frame meets it again */
     }
@@ -92,7 +80,6 @@ pyws_out_send(pyws_state *state, int fd, const struct pyws_out *out,
         pyws_out_copy(out, *sent, piece->data, n);
         rc = out_took(ws_sock_send(fd, piece->data, n), n, sent);
     } while (rc == 1 && *sent < total);
-    piece->used = 0;
-    ws_spare_give(&state->spare, piece);
+    pyws_scratch_give(state, piece);
     return rc < 0 ? rc : 0;
 }

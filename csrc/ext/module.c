@@ -145,6 +145,7 @@ module_exec(PyObject *module)
   visit(state->PollerHandle_type);         \
   visit(state->SSLWantReadError);          \
   visit(state->SSLZeroReturnError);        \
+  visit(state->SSLObject);                 \
   visit(state->str_write);                 \
   visit(state->str_read);                  \
   visit(state->str_pending);               \

@@ -82,6 +82,14 @@ int pyws_reader_room(WSReaderObject *r, uint8_t **ptr, size_t *len);
 int pyws_reader_took(WSReaderObject *r, size_t n, int *frames);
 int pyws_reader_run(WSReaderObject *r, int *frames);
 
+/* pyws_reader_leave says that nothing came into the room: an idle connection
+ * holds none. */
+static inline void
+pyws_reader_leave(WSReaderObject *r)
+{
+    ws_ring_settle(&r->ring);
+}
+
 /* pyws_reader_pause holds back frames, also those already read, or lets them
  * go; the caller sees to it that pyws_reader_run() follows. */
 static inline void

@@ -27,3 +27,27 @@ const struct ws_mem pyws_mem = {
     .release = mem_release,
     .user = NULL,
 };
+
+struct ws_block *
+pyws_scratch_take(pyws_state *state)
+{
+    struct ws_block *b = ws_spare_take(&state->spare, WS_BLOCK_SIZE_MAX);
+    if (b != NULL && !ws_block_is_unique(b)) {
+        ws_block_decref(b);
+        b = NULL;
+    }
+    if (b == NULL) {
+        b = ws_block_new(&pyws_mem, WS_BLOCK_SIZE_MAX);
+    }
+    if (b != NULL) {
+        b->used = 0;
+    }
+    return b;
+}
+
+void
+pyws_scratch_give(pyws_state *state, struct ws_block *b)
+{
+    b->used = 0;
+    ws_spare_give(&state->spare, b);
+}

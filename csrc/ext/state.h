@@ -38,6 +38,7 @@ typedef struct pyws_state {
     // From the ssl module, once tls.c needs them
     PyObject *SSLWantReadError;
     PyObject *SSLZeroReturnError;
+    PyObject *SSLObject;
 
     // Names of the methods that are called on the listener
     PyObject *str_on_ws_frame;
@@ -73,5 +74,11 @@ pyws_state_of(PyTypeObject *type)
 /* pyws_mem is CPython's raw allocator: traced by tracemalloc, safe without the
  * GIL, so that a frame may be freed on any thread. */
 extern const struct ws_mem pyws_mem;
+
+/* pyws_scratch_take returns a block of WS_BLOCK_SIZE_MAX bytes to work in: the
+ * spare one where nobody holds bytes of it; its |used| is 0.  NULL without an
+ * exception: out of memory.  pyws_scratch_give gives it back. */
+struct ws_block *pyws_scratch_take(pyws_state *state);
+void pyws_scratch_give(pyws_state *state, struct ws_block *b);
 
 #endif /* PYWS_STATE_H */

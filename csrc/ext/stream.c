@@ -297,10 +297,10 @@ pyws_stream_flush_tls(StreamObject *s)
     if (data == NULL) {
         return -1;
     }
-    int rc = data == Py_None ? 0
-                             : pyws_stream_send_raw(
-                                   s, (const uint8_t *)PyBytes_AS_STRING(data),
-                                   (size_t)PyBytes_GET_SIZE(data));
+    size_t n = (size_t)PyBytes_GET_SIZE(data);
+    int rc = n == 0 ? 0
+                    : pyws_stream_send_raw(
+                          s, (const uint8_t *)PyBytes_AS_STRING(data), n);
     Py_DECREF(data);
     return rc;
 }
@@ -524,25 +524,11 @@ stream_data_received(StreamObject *s, const uint8_t *p, size_t n)
 static struct ws_block *
 stream_scratch(StreamObject *s)
 {
-    struct ws_block *b = ws_spare_take(&s->state->spare, WS_BLOCK_SIZE_MAX);
-    if (b != NULL && !ws_block_is_unique(b)) {
-        ws_block_decref(b);
-        b = NULL;
-    }
-    if (b == NULL) {
-        b = ws_block_new(&pyws_mem, WS_BLOCK_SIZE_MAX);
-    }
+    struct ws_block *b = pyws_scratch_take(s->state);
     if (b == NULL) {
         PyErr_NoMemory();
     }
     return b;
-}
-
-static void
-stream_scratch_done(StreamObject *s, struct ws_block *b)
-{
-    b->used = 0;
-    ws_spare_give(&s->state->spare, b);
 }
 
 static int
@@ -563,6 +549,7 @@ stream_read_plain(StreamObject *s, struct pyws_budget *budget, int *got)
             budget->bytes -= n;
             return pyws_reader_took(s->reader, (size_t)n, &budget->share);
         }
+        pyws_reader_leave(s->reader);
         return stream_no_input(s, n);
     }
     struct ws_block *b = stream_scratch(s);
@@ -575,45 +562,69 @@ stream_read_plain(StreamObject *s, struct pyws_budget *budget, int *got)
         budget->bytes -= n;
         rc = stream_data_received(s, b->data, (size_t)n);
     }
-    stream_scratch_done(s, b);
+    pyws_scratch_give(s->state, b);
     return n > 0 ? rc : stream_no_input(s, n);
 }
 
-/* Decrypts once.  PYWS_TLS_DONE: something came and was given on. */
+/* Decrypts once, straight into the ring.  PYWS_TLS_DONE: something came and was
+ * given on. */
+static enum pyws_tls_result
+stream_decrypt_frames(StreamObject *s, struct pyws_budget *budget)
+{
+    WSReaderObject *reader = (WSReaderObject *)Py_NewRef(s->reader);
+    uint8_t *room;
+    size_t len, n = 0;
+    enum pyws_tls_result rc = PYWS_TLS_ERROR;
+
+    if (pyws_reader_room(reader, &room, &len) == 0) {
+        /* The room is lent through the reader's buffer protocol: who reads
+         * into it may keep a view, and holds the block then. */
+        rc = pyws_tls_read(s->tls, (PyObject *)reader, len, &n);
+        if (rc != PYWS_TLS_DONE) {
+            pyws_reader_leave(reader);
+        }
+        else if (n > reader->lent) {
+            /* Somebody's own read() has given the room away. */
+            (void)pyws_raise_lent((Py_ssize_t)n, reader->lent);
+            rc = PYWS_TLS_ERROR;
+        }
+        else if (pyws_reader_took(reader, n, &budget->share) < 0) {
+            rc = PYWS_TLS_ERROR;
+        }
+    }
+    Py_DECREF(reader);
+    return rc;
+}
+
+/* The same for a protocol that is not ours. */
+static enum pyws_tls_result
+stream_decrypt_data(StreamObject *s)
+{
+    PyObject *into = PyByteArray_FromStringAndSize(NULL, PYWS_TLS_RECORD);
+    size_t n = 0;
+
+    if (into == NULL) {
+        return PYWS_TLS_ERROR;
+    }
+    enum pyws_tls_result rc = pyws_tls_read(s->tls, into, PYWS_TLS_RECORD, &n);
+    if (rc == PYWS_TLS_DONE &&
+        stream_data_received(s, (const uint8_t *)PyByteArray_AS_STRING(into),
+                             n) < 0) {
+        rc = PYWS_TLS_ERROR;
+    }
+    Py_DECREF(into);
+    return rc;
+}
+
 static enum pyws_tls_result
 stream_decrypt(StreamObject *s, struct pyws_budget *budget)
 {
-    enum pyws_tls_result rc;
-    size_t n = 0;
-    int given;
-
-    if (s->reader != NULL) {
-        /* The ring's room, lent through the buffer protocol: whoever reads into
-         * it may keep the view, and holds the block then. */
-        PyObject *view = PyMemoryView_FromObject((PyObject *)s->reader);
-        if (view == NULL) {
-            return PYWS_TLS_ERROR;
-        }
-        rc = pyws_tls_read(s->tls, view, s->reader->lent, &n);
-        Py_DECREF(view);
-        if (rc != PYWS_TLS_DONE || s->reader == NULL) {
-            return rc;
-        }
-        given = pyws_reader_took(s->reader, n, &budget->share);
+    enum pyws_tls_result rc = pyws_tls_ready(s->tls);
+    if (rc != PYWS_TLS_DONE) {
+        return rc;
     }
-    else {
-        PyObject *into = PyByteArray_FromStringAndSize(NULL, PYWS_TLS_RECORD);
-        if (into == NULL) {
-            return PYWS_TLS_ERROR;
-        }
-        rc = pyws_tls_read(s->tls, into, PYWS_TLS_RECORD, &n);
-        given = rc != PYWS_TLS_DONE
-                    ? 0
-                    : stream_data_received(
-                          s, (const uint8_t *)PyByteArray_AS_STRING(into), n);
-        Py_DECREF(into);
-    }
-    return given < 0 ? PYWS_TLS_ERROR : rc;
+    return s->reader != NULL ? stream_decrypt_frames(s, budget)
+                             : stream_decrypt_data(s);
 }
 
 /* The handshake goes on; 1 when it is done, 0 while it waits. */
@@ -709,7 +720,7 @@ stream_read_tls(StreamObject *s, struct pyws_budget *budget, int *got)
             rc = pyws_tls_feed(s->tls, b->data, (size_t)n);
         }
     }
-    stream_scratch_done(s, b);
+    pyws_scratch_give(s->state, b);
     if (n <= 0) {
         return stream_no_input(s, n);
     }

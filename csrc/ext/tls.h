@@ -38,14 +38,15 @@ int pyws_tls_feed(struct pyws_tls *t, const void *data, size_t n);
 /* pyws_tls_handshake goes on with the handshake of the upper filter. */
 enum pyws_tls_result pyws_tls_handshake(struct pyws_tls *t);
 
-/* pyws_tls_read decrypts up to |len| bytes into |view|, a writable buffer, and
- * stores their number.  AGAIN where nothing is there. */
-enum pyws_tls_result pyws_tls_read(struct pyws_tls *t, PyObject *view,
-                                   size_t len, size_t *got);
+/* pyws_tls_ready returns DONE where a read may find something without more from
+ * the socket. */
+enum pyws_tls_result pyws_tls_ready(struct pyws_tls *t);
 
-/* pyws_tls_has_input returns whether a read may find something without more
- * from the socket.  -1 with an exception set. */
-int pyws_tls_has_input(struct pyws_tls *t);
+/* pyws_tls_read decrypts up to |len| bytes into |into|, an object with a
+ * writable buffer of that size at least, and stores their number.  The caller
+ * owns a reference to |into|. */
+enum pyws_tls_result pyws_tls_read(struct pyws_tls *t, PyObject *into,
+                                   size_t len, size_t *got);
 
 /* pyws_tls_write encrypts |bytes|.  What cannot be encrypted yet (the peer
  * asked for a new handshake) waits for pyws_tls_retry().  0 or -1. */
@@ -58,7 +59,7 @@ int pyws_tls_retry(struct pyws_tls *t);
 int pyws_tls_end(struct pyws_tls *t);
 
 /* pyws_tls_take returns the ciphertext for the socket, a new reference to
- * bytes, None where there is none; NULL with an exception set. */
+ * bytes, maybe empty; NULL with an exception set. */
 PyObject *pyws_tls_take(struct pyws_tls *t);
 
 /* What one record holds: larger writes are cut. */

@@ -61,7 +61,7 @@ pyws_transport_flush(WSTransportObject *t)
                            .payload = block->data,
                            .payload_len = block->used};
     int rc = transport_put(t, &out);
-    ws_block_decref(block);
+    pyws_scratch_give(t->state, block);
     return rc;
 }
 
@@ -78,12 +78,11 @@ transport_cork(WSTransportObject *t, const struct pyws_out *out)
     }
     /* The flush can have run Python: there may be a new block. */
     if (t->corked == NULL && n <= WS_BLOCK_SIZE_MAX) {
-        t->corked = ws_block_new(&pyws_mem, WS_BLOCK_SIZE_MAX);
+        t->corked = pyws_scratch_take(t->state);
         if (t->corked == NULL) {
             PyErr_NoMemory();
             return -1;
         }
-        t->corked->used = 0;
     }
     if (t->corked == NULL || n > t->corked->cap - t->corked->used) {
         return pyws_transport_flush(t) < 0 ? -1 : transport_put(t, out);

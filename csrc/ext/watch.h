@@ -12,7 +12,7 @@
 #define PYWS_WATCH_H
 
 #include "compat.h"
-#include "poll.h"
+#include "ws_poll.h"
 
 /* No slot. */
 #define PYWS_NO_SLOT UINT32_MAX

@@ -4,7 +4,7 @@
 #  include <errno.h>
 #  include <sys/epoll.h>
 
-#  include "poll.h"
+#  include "ws_poll.h"
 
 static uint32_t
 epoll_bits(unsigned bits)

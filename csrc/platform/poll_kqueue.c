@@ -8,7 +8,7 @@
 #  include <sys/event.h>
 #  include <sys/time.h>
 
-#  include "poll.h"
+#  include "ws_poll.h"
 
 /* The token travels in udata: a slot index and a generation of 32 bits each
  * need a pointer of 64. */

@@ -11,12 +11,12 @@
 #  include <errno.h>
 #  include <fcntl.h>
 #  include <netinet/in.h>
-#  include <sys/poll.h> /* <poll.h> would be ours */
+#  include <poll.h>
 #  include <sys/socket.h>
 #  include <unistd.h>
 
-#  include "poll.h"
 #  include "sockio.h"
+#  include "ws_poll.h"
 
 static void
 pair(int fds[2])

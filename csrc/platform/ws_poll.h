@@ -1,4 +1,4 @@
-/* poll.h - one kernel object that watches many descriptors: epoll on Linux,
+/* ws_poll.h - one kernel object that watches many descriptors: epoll on Linux,
  * kqueue on macOS and the BSDs.  Level-triggered; it is watched itself by
  * the event loop, so waiting here never blocks.
  *
