@@ -422,6 +422,15 @@ async def test_buffers_that_run_python_code(plain, role):
 METHODS = {
     "send": lambda t: t.send(WSMsgType.TEXT, "x"),
     "send_ping": WSTransport.send_ping,
+    "send_reuse_external_bytearray": lambda t: t.send_reuse_external_bytearray(
+        WSMsgType.BINARY, bytearray(15), 14
+    ),
+    "cork": lambda t: t.cork().__enter__(),
+    "drain": lambda t: asyncio.run(t.drain()),
+    "pause_reading": lambda t: t.pause_reading(),
+    "resume_reading": lambda t: t.resume_reading(),
+    "measure_roundtrip_time": lambda t: asyncio.run(t.measure_roundtrip_time(1)),
+    "notify_user_specific_pong_received": lambda t: t.notify_user_specific_pong_received(),
     "send_pong": lambda t: t.send_pong(b"x"),
     "send_close": lambda t: t.send_close(1000),
     "disconnect": WSTransport.disconnect,
