@@ -46,7 +46,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         "__weakref__",
         "_deadline",
         "_is_client",
-        "_is_eof",
+        "_is_in_watermark",
         "_is_open",
         "_is_reading_paused",
         "_is_shutting",
@@ -69,7 +69,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         self._is_client = is_client
         self._is_open = False
         self._is_shutting = False
-        self._is_eof = False
+        self._is_in_watermark = False
         self._is_reading_paused = False
         self._keepalive: Optional[Keepalive] = None
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -136,7 +136,6 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
 
     def eof_received(self) -> Optional[bool]:
         """Let the loop's transport close itself: a WebSocket is never half-closed."""
-        self._is_eof = True
         return None
 
     def pause_writing(self) -> None:
@@ -156,11 +155,14 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         if getattr(type(self.listener), method) is getattr(WSListener, method):
             self._log(logging.WARNING, "%s: the write buffer crossed its watermark", method)
             return
+        self._is_in_watermark = True
         try:
             getattr(self.listener, method)()
         except Exception as error:
             # The connection goes on.
             self._callback_raised(method, error, False)
+        finally:
+            self._is_in_watermark = False
 
     def _cause_of_loss(self, exc: Optional[Exception]) -> WSDisconnectCause:
         """Say why the connection is lost, where nothing had decided that it ends."""
@@ -457,7 +459,11 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             self.transport._stop_sending()
         if self._underlying is not None:
             self._is_shutting = True
-            self._underlying.abort()
+            if self._is_in_watermark:
+                # asyncio's transport would lose the connection twice.
+                self._loop.call_soon(self._underlying.abort)
+            else:
+                self._underlying.abort()
 
     # ---- helpers ----
 
