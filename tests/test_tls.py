@@ -1061,6 +1061,50 @@ async def test_renegotiation_that_a_server_asks_for(net, need, tmp_path):
         assert await soon(client.reader.read()) == b""
 
 
+class Stubborn(ssl.SSLObject):
+    """Cannot encrypt what comes now and then, as in a new handshake; the next time it can."""
+
+    calls = 0
+    every = 3
+
+    def write(self, data: Any) -> int:
+        self.calls += 1
+        if self.calls % self.every == 0:
+            raise ssl.SSLWantReadError("new handshake")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("every", [2, 3, 5])
+async def test_what_cannot_be_encrypted_yet_keeps_its_place(net, every):
+    """Whatever is sent before and behind it: no byte is lost, and the order stays."""
+    client_ssl = net.certificates.client()
+    client_ssl.sslobject_class = type("Ours", (Stubborn,), {"every": every})
+    sizes = [1, 100, 16_384 - 8, 16_385, 40_000, 7]
+    server = Recorder()
+    async with net.serve(lambda r: server):
+        transport, _ = await net.connect(Recorder, ssl_context=client_ssl)
+        sent = 0
+        for i in range(120):
+            transport.send(WSMsgType.BINARY, pattern(sizes[i % len(sizes)]) + b"%d" % i)
+            sent += 1
+            if i % 4 == 0:
+                # Input, after which it is tried again.
+                server.transport.send(WSMsgType.TEXT, b"x")
+                await asyncio.sleep(0)
+        for i in range(sent):
+            for _ in range(1000):
+                if not server.frames.empty():
+                    break
+                server.transport.send(WSMsgType.TEXT, b"x")
+                await asyncio.sleep(0)
+            expected = pattern(sizes[i % len(sizes)]) + b"%d" % i
+            assert bytes(server.frames.get_nowait()) == expected
+        tls = transport.underlying_transport.get_extra_info("ssl_object")
+        assert tls.calls > sent
+        transport.disconnect(False)
+        await soon(transport.wait_disconnected())
+
+
 # ---- TLS inside TLS ----
 
 
