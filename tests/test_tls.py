@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import re
 import socket
 import ssl
 import weakref
@@ -878,6 +879,230 @@ async def test_key_update(net, need, tmp_path, request_back):
             await peer.wait()
             await soon(reading)
             await soon(listener.disconnected.wait())
+
+
+# ---- a new handshake in mid-stream ----
+
+
+class OpenSSL:
+    """The openssl program as a peer: its output, and lines or bytes for its input."""
+
+    def __init__(self, *command: str) -> None:
+        self.command = command
+        self.output = bytearray()
+        self._received = asyncio.Event()
+
+    async def __aenter__(self) -> OpenSSL:
+        self.process = await asyncio.create_subprocess_exec(
+            *self.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._reading = asyncio.ensure_future(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+        await soon(self._reading)
+
+    async def _read(self) -> None:
+        while True:
+            data = await self.process.stdout.read(65536)
+            self._received.set()
+            if not data:
+                break
+            self.output.extend(data)
+
+    def write(self, data: bytes) -> None:
+        self.process.stdin.write(data)
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async def wait() -> None:
+            while not condition():
+                assert not self._reading.done(), bytes(self.output)
+                self._received.clear()
+                await self._received.wait()
+
+        await soon(wait())
+
+    def numbers(self) -> list[int]:
+        """Return the numbers that it received as <number>."""
+        return [int(n) for n in re.findall(rb"<(\d+)>", self.output)]
+
+
+class Waits(ssl.SSLObject):
+    """Counts how often it was asked for input, and how often it could not encrypt."""
+
+    reads = 0
+    waits = 0
+
+    def read(self, *args: Any) -> Any:
+        self.reads += 1
+        return super().read(*args)
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except ssl.SSLWantReadError:
+            self.waits += 1
+            raise
+
+
+async def send_while_it_waits(tls: Waits, reads: int, send: Callable[[], None]) -> None:
+    """Send in each iteration of the loop from the first new input on, 50 times or more."""
+    loop, waits = asyncio.get_running_loop(), tls.waits
+    end = loop.time() + PATIENCE
+    while tls.reads == reads:
+        assert loop.time() < end, "nobody asks for a new handshake"
+        await asyncio.sleep(0)
+    for _ in range(50):
+        send()
+        await asyncio.sleep(0)
+    assert tls.waits > waits, "nothing had to wait"
+
+
+def renegotiating(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.options &= ~ssl.OP_NO_RENEGOTIATION
+    context.sslobject_class = Waits
+    return context
+
+
+# OpenSSL takes no data between its request for a new handshake and its beginning: until the
+# request is here our side is silent.
+
+
+async def test_renegotiation_that_a_client_asks_for(net, need):
+    """TLS 1.2: while it lasts nothing can be encrypted; what is sent waits, in its order."""
+    program = need.program("openssl")
+    server_ssl = renegotiating(net.certificates.server())
+    if ssl.OPENSSL_VERSION_INFO >= (3,):
+        server_ssl.options |= 1 << 8  # SSL_OP_ALLOW_CLIENT_RENEGOTIATION
+    listener = Recorder()
+    sent = 0
+
+    def send() -> None:
+        nonlocal sent
+        listener.transport.send(WSMsgType.BINARY, b"<%d>" % sent)
+        sent += 1
+
+    async with net.serve(lambda r: listener, ssl=server_ssl):
+        command = (program, "s_client", "-connect", f"127.0.0.1:{net.port}", "-tls1_2")
+        async with OpenSSL(*command) as peer:
+            peer.write(request_bytes())
+            await peer.until(lambda: b"101 Switching" in peer.output)
+            tls = listener.transport.underlying_transport.get_extra_info("ssl_object")
+            for i in range(4):
+                peer.write(client_frame(BINARY, b"before %d" % i, mask=bytes(4)))
+                assert bytes(await soon(listener.frames.get())) == b"before %d" % i
+                reads = tls.reads
+                peer.write(b"R\n")  # a command where a read begins with it
+                await send_while_it_waits(tls, reads, send)
+                await peer.until(lambda: len(peer.numbers()) == sent)
+                assert peer.numbers() == list(range(sent))
+                peer.write(client_frame(BINARY, b"after %d" % i, mask=bytes(4)))
+                assert bytes(await soon(listener.frames.get())) == b"after %d" % i
+        await soon(listener.disconnected.wait())
+    assert peer.output.count(b"RENEGOTIATING") == 4
+
+
+async def test_renegotiation_that_a_server_asks_for(net, need, tmp_path):
+    program = need.program("openssl")
+    assert net.certificates.authority
+    files = str(tmp_path / "server.pem")
+    net.certificates._cert.private_key_and_cert_chain_pem.write_to_path(files)
+    loop = asyncio.get_running_loop()
+    sent = 0
+
+    class Client(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.reader = asyncio.StreamReader()
+
+        def data_received(self, data: bytes) -> None:
+            self.reader.feed_data(data)
+
+        def connection_lost(self, exc: Any) -> None:
+            self.reader.feed_eof()
+
+    def send() -> None:
+        nonlocal sent
+        stream.write(b"<%d>" % sent)
+        sent += 1
+
+    command = (program, "s_server", "-accept", "127.0.0.1:0", "-cert", files, "-tls1_2")
+    async with OpenSSL(*command, "-naccept", "1") as peer:
+        accepts = re.compile(rb"ACCEPT 127.0.0.1:(\d+)")
+        await peer.until(lambda: accepts.search(peer.output))
+        sock = socket.create_connection(("127.0.0.1", int(accepts.search(peer.output)[1])))
+        stream, client = await connect_stream(
+            poller_of(loop),
+            loop,
+            Client,
+            sock,
+            ssl=renegotiating(net.certificates.client()),
+            server_hostname="127.0.0.1",
+        )
+        tls = stream.get_extra_info("ssl_object")
+        for i in range(4):
+            stream.write(b"<%d>" % sent)
+            sent += 1
+            await peer.until(lambda: len(peer.numbers()) == sent)
+            reads = tls.reads
+            peer.write(b"r\n")
+            await send_while_it_waits(tls, reads, send)
+            await peer.until(lambda: len(peer.numbers()) == sent)
+            assert peer.numbers() == list(range(sent))
+            peer.write(b"after %d\n" % i)
+            assert await soon(client.reader.readline()) == b"after %d\n" % i
+        stream.close()
+        assert await soon(client.reader.read()) == b""
+
+
+class Stubborn(ssl.SSLObject):
+    """Cannot encrypt what comes now and then, as in a new handshake; the next time it can."""
+
+    calls = 0
+    every = 3
+
+    def write(self, data: Any) -> int:
+        self.calls += 1
+        if self.calls % self.every == 0:
+            raise ssl.SSLWantReadError("new handshake")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("every", [2, 3, 5])
+async def test_what_cannot_be_encrypted_yet_keeps_its_place(net, every):
+    """Whatever is sent before and behind it: no byte is lost, and the order stays."""
+    client_ssl = net.certificates.client()
+    client_ssl.sslobject_class = type("Ours", (Stubborn,), {"every": every})
+    sizes = [1, 100, 16_384 - 8, 16_385, 40_000, 7]
+    server = Recorder()
+    async with net.serve(lambda r: server):
+        transport, _ = await net.connect(Recorder, ssl_context=client_ssl)
+        sent = 0
+        for i in range(120):
+            transport.send(WSMsgType.BINARY, pattern(sizes[i % len(sizes)]) + b"%d" % i)
+            sent += 1
+            if i % 4 == 0:
+                # Input, after which it is tried again.
+                server.transport.send(WSMsgType.TEXT, b"x")
+                await asyncio.sleep(0)
+        for i in range(sent):
+            for _ in range(1000):
+                if not server.frames.empty():
+                    break
+                server.transport.send(WSMsgType.TEXT, b"x")
+                await asyncio.sleep(0)
+            expected = pattern(sizes[i % len(sizes)]) + b"%d" % i
+            assert bytes(server.frames.get_nowait()) == expected
+        tls = transport.underlying_transport.get_extra_info("ssl_object")
+        assert tls.calls > sent
+        transport.disconnect(False)
+        await soon(transport.wait_disconnected())
 
 
 # ---- TLS inside TLS ----
