@@ -428,18 +428,40 @@ stream_writable(StreamObject *s)
 
 /* ---- closing ---- */
 
+/* Says the end to the peer's TLS. */
+static int
+stream_end_tls(StreamObject *s)
+{
+    if (s->tls_handshaking || s->eof_out || s->write_error != 0) {
+        return 0;
+    }
+    return pyws_tls_end(s->tls) < 0 ? -1 : pyws_stream_flush_tls(s);
+}
+
+/* The end of TLS is to come: the package gives it only so much time. */
+static int
+stream_await_tls_end(StreamObject *s)
+{
+    PyObject *result = PyObject_CallMethod((PyObject *)s, "_tls_ending", "O",
+                                           s->loop == NULL ? Py_None : s->loop);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 int
 pyws_stream_write_eof(StreamObject *s)
 {
     if (s->eof_out || s->closing || s->fd < 0) {
         return 0;
     }
-    if (s->tls != NULL && !s->tls_handshaking && s->write_error == 0 &&
-        (pyws_tls_end(s->tls) < 0 || pyws_stream_flush_tls(s) < 0)) {
+    if (s->tls != NULL && stream_end_tls(s) < 0) {
         return -1;
     }
     s->eof_out = 1;
     s->tls_left = 0;
+    if (s->tls != NULL && s->fd >= 0 && stream_await_tls_end(s) < 0) {
+        return -1;
+    }
     return s->out.len == 0 ? stream_flushed(s) : 0;
 }
 
@@ -449,14 +471,15 @@ pyws_stream_close(StreamObject *s)
     if (s->closing || s->fd < 0) {
         return 0;
     }
-    if (s->tls != NULL && !s->tls_handshaking && !s->eof_out &&
-        s->write_error == 0 &&
-        (pyws_tls_end(s->tls) < 0 || pyws_stream_flush_tls(s) < 0)) {
+    if (s->tls != NULL && stream_end_tls(s) < 0) {
         return -1;
     }
     s->closing = 1;
     if (s->out.len == 0) {
         return pyws_stream_lost(s, Py_None);
+    }
+    if (s->tls != NULL && stream_await_tls_end(s) < 0) {
+        return -1;
     }
     return pyws_stream_update(s);
 }
