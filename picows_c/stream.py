@@ -91,8 +91,9 @@ class Stream(_core.Stream):
             self._end_timer = loop.call_later(self._shutdown_timeout, self.abort)
 
     def _lost(self, exc: Optional[BaseException], /) -> None:
-        if self._end_timer is not None:
-            self._end_timer.cancel()
+        timer = getattr(self, "_end_timer", None)  # not there where __init__ has not run
+        if timer is not None:
+            timer.cancel()
             self._end_timer = None
         super()._lost(exc)
 
