@@ -71,7 +71,10 @@ class Listener(WSListener):
         self.count.connected += 1
         self.count.changed.set()
         if self.stage == "paused":
+            # What comes before the reset waits for this, and is not lost.
             transport.underlying_transport.pause_reading()
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.05, transport.underlying_transport.resume_reading)
         elif self.stage == "writing":
             sock = transport.underlying_transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -261,6 +264,8 @@ async def many_resets(net: Any, certificates: Any, stage: str, total: int) -> No
         if stage == "frame":
             # What came before the reset is still there, and is delivered.
             assert count.frames >= total
+        if stage == "paused":
+            assert count.frames == 3 * total
         if stage == "writing" and net.way == "auto":
             assert count.paused > 0
 
