@@ -235,7 +235,7 @@ async def ws_connect(
         transports (the extra ``picows_c[aiofastnet]``).
     :param kwargs: as for ``loop.create_connection()``: family, flags, proto, local_addr,
         server_hostname, happy_eyeballs_delay, interleave, ssl_handshake_timeout,
-        ssl_shutdown_timeout (CPython 3.11).
+        ssl_shutdown_timeout (with ``transport="loop"`` from CPython 3.11 on).
     :raises WSInvalidURL: the URL is not one of WebSocket.
     :raises WSHandshakeError: the server did not agree, or closed the connection; its subclasses
         say why.
@@ -305,13 +305,16 @@ async def _connect(
     ssl_shutdown_timeout: Optional[float] = None,
 ) -> Any:
     """Connect on the poller; the arguments mean what they mean to loop.create_connection()."""
-    for name, value in (
-        ("server_hostname", server_hostname),
+    if server_hostname is not None and context is None:
+        raise ValueError("server_hostname is only meaningful with ssl")
+    for name, seconds in (
         ("ssl_handshake_timeout", ssl_handshake_timeout),
         ("ssl_shutdown_timeout", ssl_shutdown_timeout),
     ):
-        if value is not None and context is None:
+        if seconds is not None and context is None:
             raise ValueError(f"{name} is only meaningful with ssl")
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"{name} should be a positive number, got {seconds}")
     sock = await open_socket(
         loop,
         url.host,
@@ -332,6 +335,7 @@ async def _connect(
             ssl=context,
             server_hostname=url.host if server_hostname is None else server_hostname or None,
             ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
     except BaseException:
         sock.close()

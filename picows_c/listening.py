@@ -170,6 +170,7 @@ class Listening:
         backlog: int,
         ssl: Optional[ssl_module.SSLContext],
         ssl_handshake_timeout: Optional[float],
+        ssl_shutdown_timeout: Optional[float],
     ) -> None:
         self.sockets = sockets
         self.acceptors: list[_core.Acceptor] = []
@@ -179,6 +180,7 @@ class Listening:
         self._backlog = backlog
         self._ssl = ssl
         self._ssl_handshake_timeout = ssl_handshake_timeout
+        self._ssl_shutdown_timeout = ssl_shutdown_timeout
         # Callbacks of a connection run in a copy of the context that made the server.
         self._context = contextvars.copy_context()
         self._retries: dict[_core.Acceptor, asyncio.TimerHandle] = {}
@@ -279,6 +281,7 @@ class Listening:
                 done,
                 server_side=True,
                 handshake_timeout=self._ssl_handshake_timeout,
+                shutdown_timeout=self._ssl_shutdown_timeout,
             )
         except BaseException:
             stream.abort()

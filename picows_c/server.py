@@ -305,7 +305,9 @@ async def _listen(
         raise ValueError("Neither host/port nor sock were specified")
     else:
         sockets = await bind_sockets(server.get_loop(), host, port, **options)
-    server._listening = Listening(server, poller, sockets, backlog, ssl, ssl_handshake_timeout)
+    server._listening = Listening(
+        server, poller, sockets, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout
+    )
     if start_serving:
         try:
             server._listening.start()

@@ -15,8 +15,9 @@ import aiohappyeyeballs
 from . import _core
 from .poller import Poller
 
-# asyncio's default, seconds.
+# asyncio's defaults, seconds.
 DEFAULT_TLS_HANDSHAKE_TIMEOUT = 60.0
+DEFAULT_TLS_SHUTDOWN_TIMEOUT = 30.0
 
 
 class StreamSocket:
@@ -68,7 +69,7 @@ class StreamSocket:
 class Stream(_core.Stream):
     """A connection on the poller, with the surface of asyncio.Transport."""
 
-    __slots__ = ("_extra",)
+    __slots__ = ("_end_timer", "_extra", "_shutdown_timeout")
 
     def __init__(
         self,
@@ -81,6 +82,20 @@ class Stream(_core.Stream):
     ) -> None:
         super().__init__(poller, loop, fd, protocol, context)
         self._extra = extra
+        self._shutdown_timeout = DEFAULT_TLS_SHUTDOWN_TIMEOUT
+        self._end_timer: Optional[asyncio.TimerHandle] = None
+
+    def _tls_ending(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bound the time in which close_notify leaves and is answered; called from C."""
+        if self._end_timer is None:
+            self._end_timer = loop.call_later(self._shutdown_timeout, self.abort)
+
+    def _lost(self, exc: Optional[BaseException], /) -> None:
+        timer = getattr(self, "_end_timer", None)  # not there where __init__ has not run
+        if timer is not None:
+            timer.cancel()
+            self._end_timer = None
+        super()._lost(exc)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what asyncio's transports know by that name.
@@ -108,8 +123,11 @@ def start_tls(
     server_side: bool,
     server_hostname: Optional[str] = None,
     handshake_timeout: Optional[float] = None,
+    shutdown_timeout: Optional[float] = None,
 ) -> None:
     """Put TLS on a stream; ``done`` is called once, with None or what went wrong."""
+    if shutdown_timeout is not None:
+        stream._shutdown_timeout = shutdown_timeout
     incoming, outgoing = ssl_module.MemoryBIO(), ssl_module.MemoryBIO()
     sslobj = context.wrap_bio(
         incoming, outgoing, server_side=server_side, server_hostname=server_hostname
@@ -205,6 +223,7 @@ async def connect_stream(
     ssl: Optional[ssl_module.SSLContext] = None,
     server_hostname: Optional[str] = None,
     ssl_handshake_timeout: Optional[float] = None,
+    ssl_shutdown_timeout: Optional[float] = None,
 ) -> tuple[Stream, asyncio.BaseProtocol]:
     """Make a stream of a connected socket, which it takes over, and start its protocol."""
     extra = {"sockname": sock.getsockname(), "peername": sock.getpeername()}
@@ -239,6 +258,7 @@ async def connect_stream(
                 server_side=False,
                 server_hostname=server_hostname,
                 handshake_timeout=ssl_handshake_timeout,
+                shutdown_timeout=ssl_shutdown_timeout,
             )
             # The stream reads no further until its protocol is started.
             await waiter

@@ -758,6 +758,36 @@ async def test_a_reset_is_seen_while_paused():
     assert isinstance(error, ConnectionResetError)
 
 
+@pytest.mark.parametrize("sends", [False, True])
+async def test_what_came_before_a_reset_waits_while_paused(sends):
+    protocol = Taking()
+    stream, far = await tcp_stream(protocol)
+    stream.pause_reading()
+    far.sendall(bytes(50_000))
+    reset(far)
+    await asyncio.sleep(0.05)
+    if sends:
+        stream.write(b"x")  # fails
+        await asyncio.sleep(0.05)
+    assert not protocol.lost.is_set()
+    stream.resume_reading()
+    await asyncio.wait_for(protocol.lost.wait(), 10)
+    assert len(protocol.data) == 50_000
+    (error,) = protocol.events
+    assert isinstance(error, OSError)
+
+
+async def test_closing_waits_for_nobody_who_pauses():
+    protocol = Taking()
+    stream, far = await tcp_stream(protocol)
+    stream.pause_reading()
+    stream.write(bytes(8_000_000))
+    stream.close()
+    far.sendall(bytes(50_000))
+    reset(far)
+    await asyncio.wait_for(protocol.lost.wait(), 10)
+
+
 async def test_none_of_many_resets_is_missed(ours):
     served = Served()
     async with ours.serve(served):

@@ -435,18 +435,40 @@ stream_writable(StreamObject *s)
 
 /* ---- closing ---- */
 
+/* Says the end to the peer's TLS. */
+static int
+stream_end_tls(StreamObject *s)
+{
+    if (s->tls_handshaking || s->eof_out || s->write_error != 0) {
+        return 0;
+    }
+    return pyws_tls_end(s->tls) < 0 ? -1 : pyws_stream_flush_tls(s);
+}
+
+/* The end of TLS is to come: the package gives it only so much time. */
+static int
+stream_await_tls_end(StreamObject *s)
+{
+    PyObject *result = PyObject_CallMethod((PyObject *)s, "_tls_ending", "O",
+                                           s->loop == NULL ? Py_None : s->loop);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 int
 pyws_stream_write_eof(StreamObject *s)
 {
     if (s->eof_out || s->closing || s->fd < 0) {
         return 0;
     }
-    if (s->tls != NULL && !s->tls_handshaking && s->write_error == 0 &&
-        (pyws_tls_end(s->tls) < 0 || pyws_stream_flush_tls(s) < 0)) {
+    if (s->tls != NULL && stream_end_tls(s) < 0) {
         return -1;
     }
     s->eof_out = 1;
     s->tls_left = 0;
+    if (s->tls != NULL && s->fd >= 0 && stream_await_tls_end(s) < 0) {
+        return -1;
+    }
     return s->out.len == 0 ? stream_flushed(s) : 0;
 }
 
@@ -456,14 +478,15 @@ pyws_stream_close(StreamObject *s)
     if (s->closing || s->fd < 0) {
         return 0;
     }
-    if (s->tls != NULL && !s->tls_handshaking && !s->eof_out &&
-        s->write_error == 0 &&
-        (pyws_tls_end(s->tls) < 0 || pyws_stream_flush_tls(s) < 0)) {
+    if (s->tls != NULL && stream_end_tls(s) < 0) {
         return -1;
     }
     s->closing = 1;
     if (s->out.len == 0) {
         return pyws_stream_lost(s, Py_None);
+    }
+    if (s->tls != NULL && stream_await_tls_end(s) < 0) {
+        return -1;
     }
     return pyws_stream_update(s);
 }
@@ -749,6 +772,29 @@ stream_readable(StreamObject *s, struct pyws_budget *budget, int from_socket,
                           : stream_read_plain(s, budget, got);
 }
 
+/* An error came while nothing is read.  What arrived before a reset can still
+ * be read: where reading is only paused it waits for resume_reading(), behind
+ * which the error comes again.  With nothing to wait for the end is told at
+ * once. */
+static int
+stream_error_unread(StreamObject *s)
+{
+    int waits = s->paused && !s->closing && !s->eof_in && s->started;
+
+    if (waits && (s->tls_left || (s->reader != NULL && s->reader->stopped))) {
+        return 0; /* asking the socket would take the error from it */
+    }
+    ptrdiff_t n = ws_sock_peek(s->fd);
+    if (waits && n > 0) {
+        return 0;
+    }
+    int error = n < 0 && !ws_sock_would_block(n) ? (int)-n : s->write_error;
+    if (error == 0) {
+        error = ws_sock_error(s->fd);
+    }
+    return stream_lost_errno(s, error != 0 ? error : ECONNRESET);
+}
+
 /* Everything for one event, in the connection's context. */
 static int
 stream_serve_inside(StreamObject *s, unsigned bits, struct pyws_budget *budget,
@@ -761,14 +807,9 @@ stream_serve_inside(StreamObject *s, unsigned bits, struct pyws_budget *budget,
         return 0;
     }
     if (!pyws_stream_is_reading(s)) {
-        if (bits & WS_POLL_ERR) {
-            int error = ws_sock_error(s->fd);
-            return stream_lost_errno(s, error != 0 ? error : ECONNRESET);
-        }
-        if (s->write_error != 0) {
-            return stream_lost_errno(s, s->write_error);
-        }
-        return 0;
+        return (bits & WS_POLL_ERR) || s->write_error != 0
+                   ? stream_error_unread(s)
+                   : 0;
     }
     if (stream_readable(s, budget, (bits & (WS_POLL_IN | WS_POLL_HUP)) != 0,
                         got) < 0) {

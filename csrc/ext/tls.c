@@ -496,8 +496,8 @@ pyws_tls_retry(struct pyws_tls *t)
     return rc;
 }
 
-int
-pyws_tls_end(struct pyws_tls *t)
+static int
+tls_end_one(struct pyws_tls *t)
 {
     PyObject *result = tls_call0(t->sslobj, t->state->str_unwrap);
     if (result != NULL) {
@@ -515,19 +515,34 @@ pyws_tls_end(struct pyws_tls *t)
     return -1;
 }
 
+/* Has the filter below encrypt what |t| made. */
+static int
+tls_pass_down(struct pyws_tls *t)
+{
+    PyObject *data = tls_bytes(PyObject_CallNoArgs(t->take));
+    int rc = data == NULL ? -1 : pyws_tls_write(t->below, data);
+    Py_XDECREF(data);
+    return rc;
+}
+
+int
+pyws_tls_end(struct pyws_tls *t)
+{
+    for (; t != NULL; t = t->below) {
+        if (tls_end_one(t) < 0 || (t->below != NULL && tls_pass_down(t) < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 PyObject *
 pyws_tls_take(struct pyws_tls *t)
 {
-    for (;;) {
-        PyObject *data = tls_bytes(PyObject_CallNoArgs(t->take));
-        if (data == NULL || t->below == NULL) {
-            return data;
-        }
-        int rc = pyws_tls_write(t->below, data);
-        Py_DECREF(data);
-        if (rc < 0) {
+    for (; t->below != NULL; t = t->below) {
+        if (tls_pass_down(t) < 0) {
             return NULL;
         }
-        t = t->below;
     }
+    return tls_bytes(PyObject_CallNoArgs(t->take));
 }

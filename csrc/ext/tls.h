@@ -55,7 +55,8 @@ int pyws_tls_write(struct pyws_tls *t, PyObject *bytes);
 /* pyws_tls_retry encrypts what waited.  0 or -1. */
 int pyws_tls_retry(struct pyws_tls *t);
 
-/* pyws_tls_end sends close_notify.  0 or -1. */
+/* pyws_tls_end makes the close_notify of every filter, the upper one's first.
+ * 0 or -1. */
 int pyws_tls_end(struct pyws_tls *t);
 
 /* pyws_tls_take returns the ciphertext for the socket, a new reference to

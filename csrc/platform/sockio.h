@@ -22,6 +22,11 @@ int ws_sock_would_block(ptrdiff_t result);
 /* ws_sock_recv receives up to |n| bytes to |p|; 0 is the end of the stream. */
 ptrdiff_t ws_sock_recv(int fd, void *p, size_t n);
 
+/* ws_sock_peek returns whether recv() would give something: 1, 0 at the end of
+ * the stream, -EAGAIN where nothing is there.  An error that it returns is
+ * taken from the socket. */
+ptrdiff_t ws_sock_peek(int fd);
+
 /* ws_sock_send sends up to |n| bytes at |p|.  Never raises SIGPIPE where the
  * system lets us say so. */
 ptrdiff_t ws_sock_send(int fd, const void *p, size_t n);

@@ -42,6 +42,17 @@ ws_sock_recv(int fd, void *p, size_t n)
 }
 
 ptrdiff_t
+ws_sock_peek(int fd)
+{
+    char byte;
+    ssize_t took;
+    do {
+        took = recv(fd, &byte, 1, MSG_PEEK);
+    } while (took < 0 && errno == EINTR);
+    return took < 0 ? -errno : took;
+}
+
+ptrdiff_t
 ws_sock_send(int fd, const void *p, size_t n)
 {
     ssize_t took;
