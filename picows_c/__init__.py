@@ -15,6 +15,7 @@ from .errors import (
     WSInvalidUpgradeError,
     WSInvalidURL,
     WSProtocolError,
+    WSProxyError,
 )
 from .handshake import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from .listener import WSListener
@@ -41,6 +42,7 @@ __all__ = [
     "WSMsgType",
     "WSParsedURL",
     "WSProtocolError",
+    "WSProxyError",
     "WSServer",
     "WSTransport",
     "WSUpgradeRequest",
