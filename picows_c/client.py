@@ -346,6 +346,8 @@ async def ws_connect(
             if others.get(name):
                 raise ValueError(f"unix_path and {name} contradict each other")
     for name in _TLS:
+        if name != "server_hostname":
+            check_timeout(name, given.get(name))
         if name in given and not parsed.is_secure:
             raise ValueError(f"{name} is only meaningful with ssl: a wss URL")
 

@@ -301,8 +301,8 @@ def _checked_origin(origin: Optional[str]) -> Optional[str]:
 
 
 def _checked_subprotocols(subprotocols: Sequence[str]) -> Optional[str]:
-    if isinstance(subprotocols, (str, bytes)):
-        raise TypeError("subprotocols must be a sequence of str, not one of them")
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Sequence):
+        raise TypeError(f"subprotocols must be a sequence of str: {subprotocols!r}")
     names = list(subprotocols)
     for name in names:
         if not isinstance(name, str):

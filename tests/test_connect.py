@@ -318,6 +318,13 @@ async def test_tls_options_without_tls(plain):
             await plain.connect(Never(), **{name: value})
 
 
+async def test_tls_timeouts_of_another_kind():
+    for name in ("ssl_handshake_timeout", "ssl_shutdown_timeout"):
+        for wrong, error in ((0, ValueError), (-1.0, ValueError), ("5", TypeError)):
+            with row((name, wrong)), pytest.raises(error, match=name):
+                await ws_connect(Never(), "wss://127.0.0.1:1/", **{name: wrong})
+
+
 async def test_keywords_that_have_another_name():
     for name, other in {"ssl": "ssl_context", "sock": "socket_factory"}.items():
         with pytest.raises(TypeError, match=f"'{name}'.*'{other}'"):
@@ -628,24 +635,17 @@ async def test_cancelled_and_timed_out_at_once(plain):
     """Who cancels the task is heard even where the timeout came first (CPython 3.11)."""
     if sys.version_info < (3, 11):
         return
-    loop = asyncio.get_running_loop()
     async with RawServer(plain) as server:
         connecting = asyncio.ensure_future(plain.connect(Never(), open_timeout=0.01))
         await server.accept()
-        task, cancel = connecting, connecting.cancel
-        inside = asyncio.Event()
-        real = task.cancelling
-        while not real():  # until the timeout has asked
+        while not connecting.cancelling():  # until the timeout has asked
             await asyncio.sleep(0)
-        cancel()
-        inside.set()
+        connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await connecting
-        assert task.cancelled()
-        assert loop.is_running()
 
 
-@pytest.mark.parametrize("wrong", [0, -1, "5", True - 1])
+@pytest.mark.parametrize("wrong", [0, -1, "5", float("nan")])
 async def test_open_timeout_of_another_kind(wrong):
     with pytest.raises((ValueError, TypeError), match="open_timeout"):
         await ws_connect(Never(), "ws://127.0.0.1:1/", open_timeout=wrong)

@@ -436,6 +436,15 @@ async def test_missing_extra(monkeypatch):
         await ws_connect(Never(), "ws://127.0.0.1:1/", use_aiofastnet=True)
 
 
+async def test_missing_extra_for_the_environment(plain, monkeypatch):
+    """It is missed when there is a socket already, which is closed."""
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    async with plain.serve(lambda request: Never()()):
+        monkeypatch.setenv("all_proxy", f"socks5://127.0.0.1:{plain.port}")
+        with pytest.raises(ImportError, match=r"picows_c\[socks\]"):
+            await soon(ws_connect(Never(), "ws://127.0.0.1:1/", proxy=True, transport=plain.way))
+
+
 def test_default_ports():
     ports = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080}
     for scheme, port in ports.items():
