@@ -16,6 +16,7 @@ from .errors import (
     WSInvalidUpgradeError,
     WSInvalidURL,
     WSProtocolError,
+    WSProxyError,
 )
 from .handshake import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from .listener import WSListener
@@ -47,6 +48,7 @@ __all__ = [
     "WSMsgType",
     "WSParsedURL",
     "WSProtocolError",
+    "WSProxyError",
     "WSServer",
     "WSTransport",
     "WSTransportStats",

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import logging
+import os
 import ssl
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
+from .connecting import (
+    Connector,
+    LoopWay,
+    OpenTimeout,
+    PollerWay,
+    WSSocketFactory,
+    check_unix_path,
+)
 from .enums import WSAutoPingStrategy
-from .errors import WSHandshakeError, WSInvalidMessageError
+from .errors import WSHandshakeError, WSInvalidMessageError, WSInvalidStatusError
+from .extras import import_extra
 from .handshake import (
     WSHeadersLike,
     WSUpgradeRequest,
     WSUpgradeResponse,
     check_response,
-    make_headers,
+    make_client_headers,
     make_request,
     uses_extension,
 )
@@ -29,38 +41,43 @@ from .options import (
     DEFAULT_CLOSE_TIMEOUT,
     DEFAULT_HANDSHAKE_TIMEOUT,
     DEFAULT_MAX_FRAME_SIZE,
+    DEFAULT_OPEN_TIMEOUT,
     ConnectionOptions,
     WSLoggerLike,
     WSSocketOptions,
+    check_socket_options,
+    check_timeout,
 )
-from .poller import Poller, choose_way
+from .poller import choose_way
 from .protocol import WSProtocol
-from .stream import connect_stream, open_socket
+from .proxy import check_proxy, import_socks
+from .redirects import headers_for, redirect_of
 from .transport import WSTransport
-from .url import WSParsedURL, parse_url
+from .url import WSParsedURL, parse_url, without_userinfo
 
 WSListenerFactory = Union[
     Callable[[], WSListener], Callable[[WSUpgradeRequest, WSUpgradeResponse], WSListener]
 ]
 
-# What is handed on to loop.create_connection().
-_CONNECT_OPTIONS = {
+DEFAULT_MAX_REDIRECTS = 5
+
+# loop.create_connection()'s keywords that stay: for finding the host, and for TLS.
+_RESOLVING = (
     "family",
+    "proto",
     "flags",
+    "local_addr",
     "happy_eyeballs_delay",
     "interleave",
-    "local_addr",
-    "proto",
-    "server_hostname",
-    "ssl_handshake_timeout",
-    "ssl_shutdown_timeout",
-}
+)
+_TLS = ("server_hostname", "ssl_handshake_timeout", "ssl_shutdown_timeout")
+_INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
 
 
 class ClientProtocol(WSProtocol):
     """A connection that this side opens."""
 
-    __slots__ = ("_factory", "_opened", "_request", "_response")
+    __slots__ = ("_factory", "_is_secure", "_opened", "_request")
 
     def __init__(
         self,
@@ -68,8 +85,10 @@ class ClientProtocol(WSProtocol):
         options: ConnectionOptions,
         factory: WSListenerFactory,
         request: WSUpgradeRequest,
+        is_secure: bool,
     ) -> None:
         super().__init__(loop, options, True)
+        self._is_secure = is_secure
         self._factory: Optional[WSListenerFactory] = factory
         self._request = request
         # None once it was waited for: an exception in it refers to frames that refer to us.
@@ -83,6 +102,8 @@ class ClientProtocol(WSProtocol):
         assert self.transport is not None
         assert self._underlying is not None
         self.transport.request = self._request
+        # TLS to a proxy is not TLS to the server.
+        self.transport.is_secure = self._is_secure
         self._log(logging.INFO, "WS connection established")
         self._underlying.write(self._request.to_bytes())
 
@@ -107,6 +128,10 @@ class ClientProtocol(WSProtocol):
             raise
         finally:
             self._opened = None
+
+    def abort(self) -> None:
+        """Give the connection up, as far as there is one."""
+        self._abort()
 
     def _refuse(self, error: BaseException) -> None:
         if self._opened is not None and not self._opened.done():
@@ -177,6 +202,7 @@ async def ws_connect(
     *,
     ssl_context: Optional[ssl.SSLContext] = None,
     disconnect_on_exception: bool = True,
+    open_timeout: Optional[float] = DEFAULT_OPEN_TIMEOUT,
     websocket_handshake_timeout: Optional[float] = DEFAULT_HANDSHAKE_TIMEOUT,
     close_timeout: Optional[float] = DEFAULT_CLOSE_TIMEOUT,
     logger_name: WSLoggerLike = None,
@@ -187,6 +213,14 @@ async def ws_connect(
     enable_auto_pong: bool = True,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     extra_headers: Optional[WSHeadersLike] = None,
+    subprotocols: Sequence[str] = (),
+    origin: Optional[str] = None,
+    user_agent: Optional[str] = None,
+    max_redirects: int = DEFAULT_MAX_REDIRECTS,
+    proxy: Union[bool, str, None] = None,
+    proxy_ssl_context: Optional[ssl.SSLContext] = None,
+    socket_factory: Optional[WSSocketFactory] = None,
+    unix_path: Union[str, bytes, os.PathLike[str], None] = None,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
     max_write_buffer_size: Optional[int] = None,
     on_write_overflow: str = "disconnect",
@@ -198,15 +232,20 @@ async def ws_connect(
     """Open a connection (RFC 6455, 4.1) and return its transport and listener.
 
     It returns when the handshake is done and ``on_ws_connected`` has run. Cancelling it closes the
-    socket.
+    socket, and nothing is called afterwards; only where ``on_ws_connected`` has run already,
+    ``on_ws_disconnected`` follows.
 
     :param ws_listener_factory: called once as ``f(request, response)`` if it takes two arguments,
         as ``f()`` otherwise, when the server has agreed.
-    :param url: ``ws://host[:port]/path?query`` or ``wss://...``
+    :param url: ``ws://[user:password@]host[:port]/path?query`` or ``wss://...``; user name and
+        password, percent-decoded, become an ``Authorization: Basic`` (RFC 7617) unless
+        extra_headers has an Authorization.
     :param ssl_context: for wss; ``ssl.create_default_context()`` by default.
     :param disconnect_on_exception: whether an exception of ``on_ws_frame`` ends the connection.
-    :param websocket_handshake_timeout: seconds for the HTTP part, from the moment that the
-        connection (TLS included) stands; None for no limit.
+    :param open_timeout: seconds for everything together: name resolution, TCP, proxy, TLS, HTTP
+        and redirects; None for no limit.
+    :param websocket_handshake_timeout: seconds for the HTTP part of each attempt, from the moment
+        that the connection (TLS included) stands; None for no limit.
     :param close_timeout: seconds that the peer has to answer our CLOSE, that ``disconnect()`` has
         to send what waits, and that the server has to close TCP; None for no limit.
     :param logger_name: None for the logger ``picows_c.client``, a str for ``picows_c.<str>``, or
@@ -222,33 +261,60 @@ async def ws_connect(
     :param max_frame_size: bytes of payload that a data frame may have; more is answered with
         CLOSE 1009.
     :param extra_headers: more headers for the request; Host replaces ours.
+    :param subprotocols: what to offer in Sec-WebSocket-Protocol (RFC 6455, 1.9), the preferred one
+        first: unique tokens. The server's choice is in the response's headers.
+    :param origin: the value of Origin (RFC 6454, 7), such as ``https://example.org``; None for no
+        such header.
+    :param user_agent: the value of User-Agent; None for no such header.
+    :param max_redirects: how many redirects (301, 302, 303, 307, 308) are followed, 0 for none.
+        Location may be http or https, too; from wss it cannot lead to ws. Where scheme, host or
+        port change, Authorization, Cookie, Proxy-Authorization, Host and server_hostname are left
+        behind.
+    :param proxy: the URL of a proxy, ``http``, ``https``, ``socks4`` or ``socks5`` (also
+        ``socks4a``, ``socks5h``), with its credentials as userinfo; True for what the environment
+        says (``https_proxy``, ``no_proxy`` ...), None or False for none. SOCKS needs the extra
+        ``picows_c[socks]``. SOCKS4 resolves the server's name here, all others at the proxy.
+    :param proxy_ssl_context: for an https proxy; ``ssl.create_default_context()`` by default.
+    :param socket_factory: ``f(url)``, plain or a coroutine function, called for each attempt with
+        what is to be connected to: the server, or the proxy. It returns a TCP socket, which is
+        connected unless it is already; any other stream socket that is connected; or None for the
+        usual way. The socket belongs to the connection from then on.
+    :param unix_path: connect to this unix socket instead of the URL's host; a leading NUL makes it
+        an abstract one (Linux).
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
     :param max_write_buffer_size: bytes that may wait to be written to a peer that reads too slowly;
         None for no limit.
     :param on_write_overflow: what becomes of a message beyond that: ``"disconnect"`` aborts the
         connection, ``"drop"`` drops whole messages and counts them in ``transport.stats``.
     :param socket_options: ``(level, option, value)`` as for ``socket.setsockopt()``, set before
-        connect.
+        connect, on the socket to a proxy and on that of socket_factory, too.
     :param transport: the way of the bytes: ``"auto"`` for our poller where there is one, ``"loop"``
         for the event loop's own transports.
     :param use_aiofastnet: None or False for ours (or the loop's, see above), True for aiofastnet's
-        transports (the extra ``picows_c[aiofastnet]``).
+        transports (the extra ``picows_c[aiofastnet]``) whatever ``transport`` says.
     :param kwargs: as for ``loop.create_connection()``: family, flags, proto, local_addr,
-        server_hostname, happy_eyeballs_delay, interleave, ssl_handshake_timeout,
-        ssl_shutdown_timeout (with ``transport="loop"`` from CPython 3.11 on).
-    :raises WSInvalidURL: the URL is not one of WebSocket.
+        happy_eyeballs_delay, interleave; with wss also server_hostname, ssl_handshake_timeout,
+        ssl_shutdown_timeout (with ``transport="loop"`` from
+        CPython 3.11 on).
+    :raises WSInvalidURL: the URL is not one of WebSocket, or that of the proxy not one of a proxy.
     :raises WSHandshakeError: the server did not agree, or closed the connection; its subclasses
-        say why.
-    :raises asyncio.TimeoutError: the handshake took too long.
+        say why. WSProxyError: the proxy did not open the way.
+    :raises asyncio.TimeoutError: it took too long.
     :raises OSError: no connection; ``ssl.SSLError`` where TLS failed.
     :raises TypeError: an argument of the wrong type, an unknown keyword.
-    :raises ValueError: an argument out of its range; nothing was sent.
+    :raises ValueError: an argument out of its range, two that contradict each other; nothing was
+        sent.
+    :raises ImportError: an extra is missing; the text names it.
     """
-    unknown = sorted(set(kwargs) - _CONNECT_OPTIONS)
-    if unknown:
-        raise TypeError(f"ws_connect() got an unexpected keyword argument {unknown[0]!r}")
+    for name in kwargs:
+        if name in _INSTEAD:
+            raise TypeError(f"ws_connect() takes no {name!r}, but {_INSTEAD[name]!r}")
+        if name not in _RESOLVING and name not in _TLS:
+            raise TypeError(f"ws_connect() got an unexpected keyword argument {name!r}")
     if not callable(ws_listener_factory):
         raise TypeError("ws_listener_factory must be callable")
+    check_timeout("open_timeout", open_timeout)
+    _check_redirects(max_redirects)
     options = ConnectionOptions.make(
         "client",
         logger_name=logger_name,
@@ -266,88 +332,117 @@ async def ws_connect(
         on_write_overflow=on_write_overflow,
     )
     parsed = parse_url(url)
-    request = make_request(parsed, make_headers(extra_headers))
-    request.to_bytes()  # raises what is wrong with it before anything is opened
-    context = _ssl_for(parsed, ssl_context)
+    headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent)
+    make_request(parsed, headers).to_bytes()  # raises what is wrong with it
+    _check_ssl_context("ssl_context", ssl_context)
+    _check_ssl_context("proxy_ssl_context", proxy_ssl_context)
+    way_through = _checked_proxy(proxy, proxy_ssl_context)
+    if socket_factory is not None and not callable(socket_factory):
+        raise TypeError("socket_factory must be callable")
+    given = {name: value for name, value in kwargs.items() if value is not None}
+    if unix_path is not None:
+        unix_path = check_unix_path(unix_path)
+        others = {"proxy": way_through, "socket_factory": socket_factory, **given}
+        for name in ("proxy", "socket_factory", *_RESOLVING):
+            if others.get(name):
+                raise ValueError(f"unix_path and {name} contradict each other")
+    for name in _TLS:
+        if name != "server_hostname":
+            check_timeout(name, given.get(name))
+        if name in given and not parsed.is_secure:
+            raise ValueError(f"{name} is only meaningful with ssl: a wss URL")
 
     loop = asyncio.get_running_loop()
-    poller = choose_way(transport, loop)
-
-    def make_protocol() -> ClientProtocol:
-        return ClientProtocol(loop, options, ws_listener_factory, request)
-
-    protocol: Any
-    if poller is None:
-        _, protocol = await loop.create_connection(
-            make_protocol, parsed.host, parsed.port, ssl=context, **kwargs
-        )
-    else:
-        protocol = await _connect(poller, loop, make_protocol, parsed, context, **kwargs)
-    opened: tuple[WSTransport, WSListener] = await protocol.opened()
-    return opened
-
-
-async def _connect(
-    poller: Poller,
-    loop: asyncio.AbstractEventLoop,
-    make_protocol: Callable[[], ClientProtocol],
-    url: WSParsedURL,
-    context: Optional[ssl.SSLContext],
-    *,
-    family: int = 0,
-    proto: int = 0,
-    flags: int = 0,
-    local_addr: Optional[tuple[str, int]] = None,
-    server_hostname: Optional[str] = None,
-    happy_eyeballs_delay: Optional[float] = None,
-    interleave: Optional[int] = None,
-    ssl_handshake_timeout: Optional[float] = None,
-    ssl_shutdown_timeout: Optional[float] = None,
-) -> Any:
-    """Connect on the poller; the arguments mean what they mean to loop.create_connection()."""
-    if server_hostname is not None and context is None:
-        raise ValueError("server_hostname is only meaningful with ssl")
-    for name, seconds in (
-        ("ssl_handshake_timeout", ssl_handshake_timeout),
-        ("ssl_shutdown_timeout", ssl_shutdown_timeout),
-    ):
-        if seconds is not None and context is None:
-            raise ValueError(f"{name} is only meaningful with ssl")
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"{name} should be a positive number, got {seconds}")
-    sock = await open_socket(
-        loop,
-        url.host,
-        url.port,
-        family=family,
-        proto=proto,
-        flags=flags,
-        local_addr=local_addr,
-        happy_eyeballs_delay=happy_eyeballs_delay,
-        interleave=interleave,
+    connector = Connector(
+        loop=loop,
+        way=_choose_way(loop, transport, use_aiofastnet),
+        ssl_context=ssl_context,
+        proxy=way_through,
+        proxy_ssl_context=proxy_ssl_context,
+        socket_factory=socket_factory,
+        unix_path=unix_path,
+        socket_options=check_socket_options(socket_options),
+        resolving={name: given[name] for name in _RESOLVING if name in given},
+        server_hostname=given.get("server_hostname"),
+        ssl_handshake_timeout=given.get("ssl_handshake_timeout"),
+        ssl_shutdown_timeout=given.get("ssl_shutdown_timeout"),
     )
-    try:
-        _, protocol = await connect_stream(
-            poller,
-            loop,
-            make_protocol,
-            sock,
-            ssl=context,
-            server_hostname=url.host if server_hostname is None else server_hostname or None,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
+    with OpenTimeout(loop, open_timeout):
+        return await _open(connector, options, ws_listener_factory, parsed, headers, max_redirects)
+
+
+async def _open(
+    connector: Connector,
+    options: ConnectionOptions,
+    factory: WSListenerFactory,
+    url: WSParsedURL,
+    headers: CIMultiDict[str],
+    max_redirects: int,
+) -> tuple[WSTransport, WSListener]:
+    """Connect and agree, wherever the servers send us."""
+    while True:
+        request = make_request(url, headers)
+        protocol = ClientProtocol(connector.loop, options, factory, request, url.is_secure)
+        try:
+            await connector.connect(url, protocol)
+            return await protocol.opened()
+        except WSInvalidStatusError as error:
+            target = redirect_of(error, url) if max_redirects > 0 else None
+            if target is None:
+                raise
+            if target.origin != url.origin:
+                if connector.unix_path is not None:
+                    raise WSHandshakeError(
+                        f"cannot follow redirect from a unix socket to {target.url}",
+                        error.raw_header,
+                        error.raw_body,
+                        error.response,
+                    ) from error
+                connector = dataclasses.replace(connector, server_hostname=None)
+        options.logger.info(
+            "%s redirects to %s", without_userinfo(url.url), without_userinfo(target.url)
         )
-    except BaseException:
-        sock.close()
-        raise
-    return protocol
+        max_redirects -= 1
+        headers = headers_for(headers, url, target)
+        url = target
 
 
-def _ssl_for(url: WSParsedURL, context: Optional[ssl.SSLContext]) -> Optional[ssl.SSLContext]:
-    if context is not None and not isinstance(context, ssl.SSLContext):
-        raise TypeError(f"ssl_context must be an SSLContext, not {type(context).__name__}")
-    if not url.is_secure:
-        return None
-    if context is not None and context.protocol == ssl.PROTOCOL_TLS_SERVER:
-        raise TypeError("ssl_context is a server's context (PROTOCOL_TLS_SERVER)")
-    return context if context is not None else ssl.create_default_context()
+def _choose_way(
+    loop: asyncio.AbstractEventLoop, transport: str, use_aiofastnet: Optional[bool]
+) -> Union[PollerWay, LoopWay]:
+    if use_aiofastnet is not None and not isinstance(use_aiofastnet, bool):
+        raise TypeError(f"use_aiofastnet must be bool or None, not {type(use_aiofastnet).__name__}")
+    poller = choose_way(transport, loop)
+    if use_aiofastnet:
+        return LoopWay(loop, import_extra("aiofastnet", "aiofastnet", "use_aiofastnet=True"))
+    return LoopWay(loop, None) if poller is None else PollerWay(loop, poller)
+
+
+def _checked_proxy(
+    proxy: Union[bool, str, None], proxy_ssl_context: Optional[ssl.SSLContext]
+) -> Union[bool, WSParsedURL, None]:
+    """Return None, True for the environment, or the proxy."""
+    if proxy is True:
+        return True
+    checked = None if proxy is None or proxy is False else check_proxy(proxy)
+    if proxy_ssl_context is not None and (checked is None or not checked.is_secure):
+        raise ValueError("proxy_ssl_context is only meaningful with an https proxy")
+    if checked is not None and checked.scheme.startswith("socks"):
+        import_socks()
+    return checked
+
+
+def _check_redirects(max_redirects: int) -> None:
+    if not isinstance(max_redirects, int):
+        raise TypeError(f"max_redirects must be int, not {type(max_redirects).__name__}")
+    if max_redirects < 0:
+        raise ValueError(f"max_redirects must not be negative: {max_redirects}")
+
+
+def _check_ssl_context(name: str, context: Optional[ssl.SSLContext]) -> None:
+    if context is None:
+        return
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"{name} must be an SSLContext, not {type(context).__name__}")
+    if context.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise TypeError(f"{name} is a server's context (PROTOCOL_TLS_SERVER)")

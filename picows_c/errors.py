@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
     from .handshake import WSUpgradeResponse
 
 
 class WSError(Exception):
-    """Base of all exceptions that picows_c defines."""
+    """Base of all exceptions that picows_c defines. They can be copied and pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call the constructor with args, which are not its arguments.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[WSError], args: tuple[Any, ...], state: dict[str, Any]) -> WSError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class WSHandshakeError(WSError):
@@ -64,6 +74,20 @@ class WSInvalidHeaderError(WSHandshakeError):
 
 class WSInvalidUpgradeError(WSInvalidHeaderError):
     """The Upgrade or the Connection header is not what RFC 6455, 4.1 asks for."""
+
+
+class WSProxyError(WSHandshakeError):
+    """The proxy did not open the way to the server; ``__cause__`` says more where there is more.
+
+    status: the HTTP status of its refusal, such as 407; None for SOCKS, and where it gave no
+        answer that could be understood.
+    """
+
+    def __init__(
+        self, description: str, status: Optional[int] = None, raw_header: Optional[bytes] = None
+    ) -> None:
+        super().__init__(description, raw_header)
+        self.status = status
 
 
 class WSProtocolError(WSError):

@@ -10,17 +10,17 @@ import binascii
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Optional, Union
 
 from multidict import CIMultiDict
 
 from .errors import WSInvalidHeaderError, WSInvalidStatusError, WSInvalidUpgradeError
+from .url import WSParsedURL, basic_auth
 
 if TYPE_CHECKING:
     from .listener import WSListener
-    from .url import WSParsedURL
 
 WSHeadersLike = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 
@@ -30,6 +30,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_IN_TARGET = re.compile(rb"[^\x21-\x7e]")
+_NOT_IN_ORIGIN = re.compile(r"[^\x21-\x7e]")
 
 
 class WSUpgradeRequest:
@@ -251,6 +252,73 @@ def accept_for(key: str) -> str:
 
 
 # ---- the client's side ----
+
+
+def make_client_headers(
+    url: WSParsedURL,
+    extra_headers: Optional[WSHeadersLike],
+    subprotocols: Sequence[str] = (),
+    origin: Optional[str] = None,
+    user_agent: Optional[str] = None,
+) -> CIMultiDict[str]:
+    """Make the headers that a client adds to its request.
+
+    Raises TypeError or ValueError: what breaks the request, and what is given twice.
+    """
+    headers: CIMultiDict[str] = CIMultiDict()
+    extra = make_headers(extra_headers)
+    for option, name, value in (
+        ("origin", "Origin", _checked_origin(origin)),
+        ("subprotocols", "Sec-WebSocket-Protocol", _checked_subprotocols(subprotocols)),
+        ("user_agent", "User-Agent", _checked_text("user_agent", "User-Agent", user_agent)),
+    ):
+        if value is None:
+            continue
+        if name in extra:
+            raise ValueError(f"{option} and a header {name} in extra_headers contradict each other")
+        headers[name] = value
+    credentials = basic_auth(url)
+    if credentials is not None and "Authorization" not in extra:
+        headers["Authorization"] = credentials
+    headers.extend(extra)
+    return headers
+
+
+def _checked_text(option: str, name: str, value: Optional[str]) -> Optional[str]:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{option} must be str or None, not {type(value).__name__}")
+    return _checked_value(name, value)
+
+
+def _checked_origin(origin: Optional[str]) -> Optional[str]:
+    origin = _checked_text("origin", "Origin", origin)
+    # RFC 6454, 7.1: scheme, host and port, or "null"; never empty.
+    if origin is not None and (not origin or _NOT_IN_ORIGIN.search(origin)):
+        raise ValueError(f"origin is printable ASCII without spaces: {origin!r}")
+    return origin
+
+
+def _checked_subprotocols(subprotocols: Sequence[str]) -> Optional[str]:
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Sequence):
+        raise TypeError(f"subprotocols must be a sequence of str: {subprotocols!r}")
+    names = list(subprotocols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"subprotocols must be str, not {type(name).__name__}")
+        # RFC 6455, 4.1: "The elements that comprise this value MUST be non-empty strings ... and
+        # MUST all be unique strings." A comma or a space would make two of one.
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"subprotocols must be tokens (RFC 9110, 5.6.2): {name!r}")
+        if names.count(name) > 1:
+            raise ValueError(f"subprotocols must be unique: {name!r}")
+    return ", ".join(names) or None
+
+
+def chosen_subprotocol(response: WSUpgradeResponse) -> Optional[str]:
+    """Return the subprotocol that a checked response agrees on, None without one."""
+    return response.headers.get("Sec-WebSocket-Protocol")
 
 
 def make_request(url: WSParsedURL, extra: CIMultiDict[str]) -> WSUpgradeRequest:

@@ -7,13 +7,15 @@ import contextvars
 import os
 import socket
 import ssl as ssl_module
-from collections.abc import Callable
-from typing import Any, Optional, cast
+from collections.abc import Callable, Iterable
+from typing import Any, Optional, Union, cast
 
 import aiohappyeyeballs
 
 from . import _core
 from .poller import Poller
+
+SocketOptions = Iterable[tuple[int, int, Union[int, bytes]]]
 
 # asyncio's defaults, seconds.
 DEFAULT_TLS_HANDSHAKE_TIMEOUT = 60.0
@@ -199,8 +201,19 @@ async def open_socket(
     local_addr: Optional[tuple[str, int]] = None,
     happy_eyeballs_delay: Optional[float] = None,
     interleave: Optional[int] = None,
+    socket_options: SocketOptions = (),
 ) -> socket.socket:
     """Connect to a host: its addresses in turn, or overlapping (RFC 8305, Happy Eyeballs)."""
+
+    def make_socket(info: Any) -> socket.socket:
+        sock = socket.socket(*info[:3])
+        try:
+            set_options(sock, socket_options)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
     addresses = await _resolve(loop, host, port, family, proto, flags)
     local = None
     if local_addr is not None:
@@ -211,6 +224,7 @@ async def open_socket(
         happy_eyeballs_delay=happy_eyeballs_delay,
         interleave=interleave,
         loop=loop,
+        socket_factory=make_socket,
     )
 
 
@@ -239,34 +253,15 @@ async def connect_stream(
         os.close(fd)
         raise
     if ssl is not None:
-        waiter: asyncio.Future[None] = loop.create_future()
-
-        def done(error: Optional[BaseException]) -> None:
-            if waiter.done():
-                return
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
-
-        try:
-            start_tls(
-                stream,
-                loop,
-                ssl,
-                done,
-                server_side=False,
-                server_hostname=server_hostname,
-                handshake_timeout=ssl_handshake_timeout,
-                shutdown_timeout=ssl_shutdown_timeout,
-            )
-            # The stream reads no further until its protocol is started.
-            await waiter
-        except BaseException:
-            stream.abort()
-            raise
-        if stream._fileno() < 0:
-            raise ConnectionResetError("the connection was lost after the TLS handshake")
+        # The stream reads no further until its protocol is started.
+        await secure_stream(
+            stream,
+            loop,
+            ssl,
+            server_hostname=server_hostname,
+            handshake_timeout=ssl_handshake_timeout,
+            shutdown_timeout=ssl_shutdown_timeout,
+        )
     stream.set_protocol(protocol)
     try:
         protocol.connection_made(cast("asyncio.BaseTransport", stream))
@@ -275,6 +270,36 @@ async def connect_stream(
         raise
     stream._start()
     return stream, protocol
+
+
+async def secure_stream(
+    stream: Stream, loop: asyncio.AbstractEventLoop, context: ssl_module.SSLContext, **options: Any
+) -> None:
+    """Put TLS on a stream, as its client, and wait for the handshake; options as start_tls()."""
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def done(error: Optional[BaseException]) -> None:
+        if waiter.done():
+            return
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+
+    try:
+        start_tls(stream, loop, context, done, server_side=False, **options)
+        await waiter
+    except BaseException:
+        stream.abort()
+        raise
+    if stream._fileno() < 0:
+        raise ConnectionResetError("the connection was lost after the TLS handshake")
+
+
+def set_options(sock: socket.socket, options: SocketOptions) -> None:
+    """Set options as for setsockopt(). Raises OSError."""
+    for level, name, value in options:
+        sock.setsockopt(level, name, value)
 
 
 def set_nodelay(sock: socket.socket) -> None:

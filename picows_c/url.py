@@ -1,7 +1,9 @@
-"""WebSocket URLs (RFC 6455, 3)."""
+"""WebSocket URLs (RFC 6455, 3), and those of proxies."""
 
 from __future__ import annotations
 
+import base64
+import re
 import urllib.parse
 from dataclasses import dataclass
 from typing import Optional
@@ -12,13 +14,24 @@ from .errors import WSInvalidURL
 # quoted around, so that what is quoted already stays as it is.
 _SAFE = ":/?#[]@!$&'()*+,;=%"
 
+_WS_PORTS = {"ws": 80, "wss": 443}
+_PROXY_PORTS = {
+    "http": 80,
+    "https": 443,
+    "socks4": 1080,
+    "socks4a": 1080,
+    "socks5": 1080,
+    "socks5h": 1080,
+}
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+
 
 @dataclass(eq=False, frozen=True)
 class WSParsedURL:
-    """A ws or wss URL in its parts.
+    """A ws or wss URL, or that of a proxy, in its parts.
 
-    host is in lower case and, like path and query, ASCII (IDNA and percent-encoding applied); port
-    is always set.
+    is_secure tells wss, and https for a proxy. host is in lower case and, like path and query,
+    ASCII (IDNA and percent-encoding applied); port is always set.
     """
 
     url: str
@@ -49,50 +62,100 @@ class WSParsedURL:
     def host_header(self) -> str:
         """The value of the Host header: no userinfo, and no port where it is the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == default_port(self.is_secure) else f"{host}:{self.port}"
+        is_default = self.port == (_WS_PORTS.get(self.scheme) or _PROXY_PORTS[self.scheme])
+        return host if is_default else f"{host}:{self.port}"
 
+    @property
+    def authority(self) -> str:
+        """Host and port, as CONNECT names them (RFC 9110, 9.3.6)."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-def default_port(is_secure: bool) -> int:
-    """Return the port that RFC 6455, 3 gives to ws and wss."""
-    return 443 if is_secure else 80
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: who may see what was meant for this server."""
+        return self.scheme, self.host, self.port
 
 
 def parse_url(url: str) -> WSParsedURL:
     """Take a ws or wss URL (or IRI) apart. Raises TypeError or WSInvalidURL (a ValueError)."""
     if not isinstance(url, str):
         raise TypeError(f"url must be str, not {type(url).__name__}")
+    return _parse(url, url, _WS_PORTS, "scheme isn't ws or wss")
+
+
+def parse_proxy_url(url: str) -> WSParsedURL:
+    """Take a proxy's URL apart: http, https, socks4, socks4a, socks5 or socks5h.
+
+    Its default ports are 80, 443 and 1080. Raises TypeError or WSInvalidURL, whose text does not
+    have the credentials.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"proxy must be a URL as str, True or None, not {type(url).__name__}")
+    shown = without_userinfo(url)
+    parsed = _parse(url, shown, _PROXY_PORTS, "scheme isn't http, https, socks4 or socks5")
+    if parsed.path not in ("", "/") or parsed.query:
+        raise WSInvalidURL(shown, "a proxy has no path")
+    return parsed
+
+
+def _parse(url: str, shown: str, ports: dict[str, int], wrong_scheme: str) -> WSParsedURL:
     # urllib would drop some of these silently, and what is left would be another URL.
     if any(c <= " " or c == "\x7f" for c in url):
-        raise WSInvalidURL(url, "white space or a control character in it")
+        raise WSInvalidURL(shown, "white space or a control character in it")
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
         host = parts.hostname
     except ValueError as exc:
-        raise WSInvalidURL(url, str(exc)) from None
-    if parts.scheme not in ("ws", "wss"):
-        raise WSInvalidURL(url, "scheme isn't ws or wss")
+        raise WSInvalidURL(shown, str(exc)) from None
+    if parts.scheme not in ports:
+        raise WSInvalidURL(shown, wrong_scheme)
     if not host:
-        raise WSInvalidURL(url, "hostname isn't provided")
+        raise WSInvalidURL(shown, "hostname isn't provided")
     # "Fragment identifiers are meaningless in the context of WebSocket URIs" (3).
     if parts.fragment or url.endswith("#"):
-        raise WSInvalidURL(url, "fragment identifier is meaningless")
+        raise WSInvalidURL(shown, "fragment identifier is meaningless")
     if port == 0:
-        raise WSInvalidURL(url, "port 0 cannot be connected to")
+        raise WSInvalidURL(shown, "port 0 cannot be connected to")
     try:
         host = host.encode("ascii" if ":" in host else "idna").decode("ascii")
     except UnicodeError as exc:
-        raise WSInvalidURL(url, f"host name: {exc}") from None
-    is_secure = parts.scheme == "wss"
+        raise WSInvalidURL(shown, f"host name: {exc}") from None
+    # RFC 1035, 2.3.4: 255 octets with their lengths, which is 253 as text.
+    if len(host) > 253:
+        raise WSInvalidURL(shown, "host name too long")
     return WSParsedURL(
         url=url,
         scheme=parts.scheme,
-        is_secure=is_secure,
+        is_secure=parts.scheme in ("wss", "https"),
         netloc=parts.netloc,
         host=host,
-        port=default_port(is_secure) if port is None else port,
+        port=ports[parts.scheme] if port is None else port,
         path=urllib.parse.quote(parts.path, safe=_SAFE),
         query=urllib.parse.quote(parts.query, safe=_SAFE),
         username=parts.username,
         password=parts.password,
     )
+
+
+def without_userinfo(url: str) -> str:
+    """Return a URL without user name and password, as it may be logged."""
+    return re.sub(r"^([^/?#]*//)[^/?#]*@", r"\1", url)
+
+
+def basic_auth(url: WSParsedURL) -> Optional[str]:
+    """Return the value of Authorization for the URL's userinfo (RFC 7617), None without one.
+
+    Raises ValueError for a user name with a colon, and for control characters.
+    """
+    if not url.username and not url.password:
+        return None
+    user = urllib.parse.unquote_to_bytes(url.username or "")
+    password = urllib.parse.unquote_to_bytes(url.password or "")
+    # RFC 7617, 2: "a user-id containing a colon character is invalid", and "The user-id and
+    # password MUST NOT contain any control characters".
+    if b":" in user:
+        raise ValueError("the user name in a URL cannot contain a colon (RFC 7617, 2)")
+    if _CONTROL.search(user) or _CONTROL.search(password):
+        raise ValueError("control characters in the user name or password of a URL")
+    return "Basic " + base64.b64encode(user + b":" + password).decode("ascii")

@@ -16,11 +16,12 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from proxies import Proxies
 
 import picows_c
 from picows_c import ws_connect, ws_create_server
@@ -193,6 +194,18 @@ class SelfSigned:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
     kind = Certificates if importlib.util.find_spec("trustme") else SelfSigned
     return kind(tmp_path_factory.mktemp("certificates"))
+
+
+# ---- proxies ----
+
+
+@pytest.fixture(scope="session")
+def proxies(certificates: Any) -> Iterator[Proxies]:
+    """Real proxies of every kind."""
+    for name in ("tiny_proxy", "python_socks"):
+        require(name.replace("_", "-"), importlib.util.find_spec(name), "the tests with proxies")
+    with Proxies(certificates.server()).run() as running:
+        yield running
 
 
 # ---- a server and its clients ----

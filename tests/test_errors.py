@@ -19,6 +19,7 @@ from picows_c import (
     WSInvalidUpgradeError,
     WSInvalidURL,
     WSProtocolError,
+    WSProxyError,
     WSUpgradeResponse,
 )
 
@@ -29,6 +30,7 @@ TREE = {
     WSInvalidStatusError: WSHandshakeError,
     WSInvalidHeaderError: WSHandshakeError,
     WSInvalidUpgradeError: WSInvalidHeaderError,
+    WSProxyError: WSHandshakeError,
     WSProtocolError: WSError,
     WSInvalidURL: WSError,
 }
@@ -71,6 +73,44 @@ def test_protocol_error():
     assert str(error) == "not here"
     for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert (again.code, again.args, str(again)) == (error.code, error.args, "not here")
+
+
+def test_proxy_error():
+    full = WSProxyError("what", 407, b"head")
+    assert (str(full), full.status, full.raw_header) == ("what", 407, b"head")
+    assert (full.raw_body, full.response) == (None, None)
+    bare = WSProxyError("what")
+    assert (bare.status, bare.raw_header) == (None, None)
+
+
+ONE_OF_EACH = [
+    WSError("what"),
+    WSHandshakeError("what", b"head", b"body"),
+    WSInvalidMessageError("what", b"head"),
+    WSInvalidStatusError("what", b"head", b"body", WSUpgradeResponse(404)),
+    WSInvalidHeaderError("what", "Upgrade", "x", b"head", b"body", WSUpgradeResponse(101)),
+    WSInvalidUpgradeError("what", "Connection"),
+    WSProxyError("what", 407, b"head"),
+    WSProtocolError(WSCloseCode.POLICY_VIOLATION, "what"),
+    WSInvalidURL("http://h", "what"),
+]
+
+
+@pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
+def test_copy_and_pickle(error):
+    def carried(error):
+        found = dict(vars(error))
+        if found.get("response") is not None:
+            found["response"] = found["response"].to_bytes()
+        return type(error), error.args, str(error), found
+
+    assert len(ONE_OF_EACH) == len(TREE)
+    error.more = ["of the user"]
+    protocols = range(2, pickle.HIGHEST_PROTOCOL + 1)
+    pickled = [pickle.loads(pickle.dumps(error, protocol)) for protocol in protocols]
+    for again in (copy.copy(error), copy.deepcopy(error), *pickled):
+        assert again is not error
+        assert carried(again) == carried(error)
 
 
 def test_invalid_url():

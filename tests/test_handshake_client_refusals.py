@@ -38,7 +38,9 @@ async def test_other_status(net):
     for status in (200, 204, 302, 401, 404, 500, 520, 999):
         answer = f"HTTP/1.1 {status} What\r\nLocation: /x\r\nX: y".encode()
         with row(status):
-            error = await refused(net, WSInvalidStatusError, answer + b"\r\n\r\nthe body")
+            error = await refused(
+                net, WSInvalidStatusError, answer + b"\r\n\r\nthe body", max_redirects=0
+            )
             assert error.response.status == status
             assert type(error.response.status) is (int if status in (520, 999) else HTTPStatus)
             assert error.response.headers["x"] == "y"

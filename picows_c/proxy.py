@@ -1,0 +1,240 @@
+"""Proxies: which one, and what is said to it before the way to the server is open."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import urllib.parse
+import urllib.request
+from typing import Any, Optional, cast
+
+from .errors import WSProxyError
+from .extras import import_extra
+from .url import WSParsedURL, basic_auth, parse_proxy_url
+
+# Bytes that the head of a proxy's answer may have, with the empty line that ends it.
+MAX_PROXY_HEAD = 64 * 1024
+
+# HTTP/1.0 is what many proxies answer with.
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\Z")
+
+_EARLY = "data came before the handshake began"
+
+# RFC 1929, 2: the lengths are one octet each.
+_MAX_SOCKS_NAME = 255
+
+# python-socks has a limit of its own, 60 s unless told otherwise; ours is open_timeout.
+_NO_LIMIT = 10.0**7
+
+# What may stand in the environment, in the order in which it is asked.
+_ENVIRONMENT = {"ws": ("ws", "http", "socks", "all"), "wss": ("wss", "https", "socks", "all")}
+
+
+def check_proxy(url: str) -> WSParsedURL:
+    """Take a proxy's URL apart and check its credentials. Raises TypeError or ValueError."""
+    proxy = parse_proxy_url(url)
+    if proxy.scheme in ("http", "https"):
+        basic_auth(proxy)
+    else:
+        _socks_credentials(proxy)
+    return proxy
+
+
+def proxy_of_environment(url: WSParsedURL) -> Optional[WSParsedURL]:
+    """Return the proxy that the environment names for ``url``, None for none.
+
+    wss_proxy, https_proxy, socks_proxy, all_proxy for wss, ws_proxy, http_proxy, socks_proxy,
+    all_proxy for ws; no_proxy as urllib understands it. Raises WSInvalidURL.
+    """
+    for name in (url.authority, url.host):
+        if urllib.request.proxy_bypass(name):
+            return None
+    known = urllib.request.getproxies()
+    for kind in _ENVIRONMENT[url.scheme]:
+        found = known.get(kind)
+        if found:
+            break
+    else:
+        return None
+    scheme, separator, rest = found.partition("://")
+    if not separator:
+        # As curl reads it.
+        scheme, rest = "http", found
+    if scheme.lower() == "socks" or (kind == "socks" and scheme.lower() == "http"):
+        # The latter is how urllib reports macOS's settings.
+        scheme = "socks5"
+    return check_proxy(f"{scheme}://{rest}")
+
+
+# ---- HTTP ----
+
+
+class Tunnel(asyncio.Protocol):
+    """Asks an HTTP proxy for the way to a server (CONNECT: RFC 9110, 9.3.6)."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, proxy: WSParsedURL, server: WSParsedURL
+    ) -> None:
+        self._proxy = proxy
+        self._server = server
+        self._head: Optional[bytearray] = bytearray()
+        self._open: asyncio.Future[None] = loop.create_future()
+        self._transport: Optional[asyncio.Transport] = None
+        self._successor: Optional[asyncio.BaseProtocol] = None
+        self._lost = False
+        self._spoke_early = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the request."""
+        # uvloop's transports have the whole surface of asyncio.Transport, but not its name.
+        self._transport = cast("asyncio.Transport", transport)
+        authority = self._server.authority
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+        credentials = basic_auth(self._proxy)
+        if credentials is not None:
+            lines.append(f"Proxy-Authorization: {credentials}")
+        self._transport.write("\r\n".join([*lines, "", ""]).encode("ascii"))
+
+    def data_received(self, data: bytes) -> None:
+        """Take the answer's head."""
+        if self._head is None:
+            self._spoke_early = True
+            return
+        self._head += data
+        end = self._head.find(b"\r\n\r\n")
+        if (end + 4 if end >= 0 else len(self._head)) > MAX_PROXY_HEAD:
+            self._fail(f"the head of its answer exceeds {MAX_PROXY_HEAD} bytes")
+        elif end >= 0:
+            head = bytes(self._head[:end])
+            self._spoke_early = len(self._head) > end + 4
+            self._head = None
+            self._answered(head)
+
+    def _answered(self, head: bytes) -> None:
+        """Decide what the answer means."""
+        found = _STATUS_LINE.match(head.partition(b"\r\n")[0])
+        if found is None:
+            self._fail("its answer is not HTTP/1.1", None, head)
+            return
+        status = int(found[1])
+        # "Any 2xx (Successful) response indicates that the sender ... will switch to tunnel mode".
+        if not 200 <= status <= 299:
+            self._fail(f"it refused with status {status}", status, head)
+        elif self._spoke_early:
+            self._fail(_EARLY, None, head)
+        elif not self._open.done():
+            self._open.set_result(None)
+
+    def _fail(
+        self, problem: str, status: Optional[int] = None, head: Optional[bytes] = None
+    ) -> None:
+        self._head = None
+        self._give_up(WSProxyError(_said(self._proxy, problem), status, head))
+
+    def _give_up(self, error: WSProxyError) -> None:
+        if not self._open.done():
+            self._open.set_exception(error)
+            # Where ws_connect was cancelled nobody asks.
+            self._open.exception()
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        """Fail, or tell who came after us: some loops ask for the protocol too early."""
+        self._lost = True
+        if self._successor is not None:
+            self._successor.connection_lost(exc)
+            return
+        error = WSProxyError(_said(self._proxy, "it closed the connection before it answered"))
+        error.__cause__ = exc
+        self._give_up(error)
+
+    async def opened(self) -> None:
+        """Wait until the proxy has agreed. Raises WSProxyError."""
+        await self._open
+
+    def hand_over(self, transport: asyncio.Transport, successor: asyncio.BaseProtocol) -> None:
+        """Make ``successor`` the protocol of what is now the way to the server.
+
+        Raises WSProxyError where it broke meanwhile, or where something was said on it although
+        nobody behind the proxy was asked anything.
+        """
+        if self._spoke_early:
+            raise WSProxyError(_said(self._proxy, _EARLY))
+        if self._lost or transport.is_closing():
+            raise WSProxyError(_said(self._proxy, "the way through it was closed"))
+        self._successor = successor
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
+
+    def abort(self) -> None:
+        """Give the connection to the proxy up, with whatever runs through it."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _said(proxy: WSParsedURL, problem: str) -> str:
+    return f"proxy {proxy.scheme}://{proxy.authority}: {problem}"
+
+
+# ---- SOCKS ----
+
+
+class _Opened:
+    """Stands where python-socks expects a proxy in front of the proxy: hands it our socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    async def connect(self, **_: Any) -> socket.socket:
+        return self._sock
+
+
+async def socks_connect(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, proxy: WSParsedURL, server: WSParsedURL
+) -> None:
+    """Have a SOCKS proxy, which ``sock`` is connected to, open the way to the server.
+
+    SOCKS5 (RFC 1928, 1929) and SOCKS4a resolve the server's name at the proxy, SOCKS4 resolves it
+    here. Raises WSProxyError; OSError where a name cannot be resolved; ImportError without
+    python-socks.
+    """
+    proxy_class, proxy_type = import_socks()
+    user, password = _socks_credentials(proxy)
+    way = proxy_class(
+        proxy_type=proxy_type.SOCKS5 if proxy.scheme.startswith("socks5") else proxy_type.SOCKS4,
+        host=proxy.host,
+        port=proxy.port,
+        username=user,
+        password=password,
+        rdns=proxy.scheme != "socks4",
+        forward=_Opened(sock),
+        loop=loop,
+    )
+    try:
+        await way.connect(dest_host=server.host, dest_port=server.port, timeout=_NO_LIMIT)
+    except socket.gaierror:
+        raise
+    except Exception as error:
+        # Beside its ProxyError: what the system says of the socket, and whatever a nonsensical
+        # answer makes of it.
+        raise WSProxyError(_said(proxy, str(error) or type(error).__name__)) from error
+
+
+def import_socks() -> tuple[Any, Any]:
+    """Return python-socks's Proxy and ProxyType. Raises ImportError that names the extra."""
+    what = "a SOCKS proxy"
+    types = import_extra("python_socks", "socks", what)
+    return import_extra("python_socks.async_.asyncio", "socks", what).Proxy, types.ProxyType
+
+
+def _socks_credentials(proxy: WSParsedURL) -> tuple[str, str]:
+    """Return user name and password; ValueError for what the protocol cannot carry."""
+    user = urllib.parse.unquote(proxy.username or "", errors="strict")
+    password = urllib.parse.unquote(proxy.password or "", errors="strict")
+    if not (user + password).isascii() or "\0" in user + password:
+        raise ValueError("user name and password of a SOCKS proxy must be ASCII")
+    if max(len(user), len(password)) > _MAX_SOCKS_NAME:
+        raise ValueError("user name and password of a SOCKS proxy have 255 characters at most")
+    if proxy.scheme.startswith("socks5") and bool(user) != bool(password):
+        raise ValueError("a SOCKS5 proxy needs both user name and password, or neither (RFC 1929)")
+    return user, password

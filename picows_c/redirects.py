@@ -1,0 +1,69 @@
+"""Redirects of the opening handshake: where to go, and what to keep to oneself there."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Optional
+
+from multidict import CIMultiDict
+
+from .errors import WSHandshakeError, WSInvalidStatusError, WSInvalidURL
+from .url import WSParsedURL, parse_url, without_userinfo
+
+# RFC 9110, 15.4: those that name one other place. A handshake is a GET, and stays one.
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+# What a server was told because it is the one it is.
+_PRIVATE = ("Authorization", "Cookie", "Host", "Proxy-Authorization")
+
+# RFC 6455, 11.1: a server may well think in http and https; ports and meaning are the same.
+_SCHEMES = {"http": "ws", "https": "wss"}
+
+
+def redirect_of(error: WSInvalidStatusError, url: WSParsedURL) -> Optional[WSParsedURL]:
+    """Return where a refusal redirects to, None where it is no redirect.
+
+    Raises WSHandshakeError for a redirect that cannot, or must not, be followed.
+    """
+    response = error.response
+    if response is None or response.status not in _REDIRECTS:
+        return None
+
+    def refuse(problem: str) -> WSHandshakeError:
+        return WSHandshakeError(problem, error.raw_header, error.raw_body, response)
+
+    locations = response.headers.getall("Location", [])
+    if not locations:
+        raise refuse("received redirect HTTP response without Location header") from error
+    if len(locations) > 1:
+        raise refuse("received redirect HTTP response with several Location headers") from error
+    try:
+        # Header values are ASCII with surrogates for anything else: UTF-8, one may hope.
+        location = locations[0].encode("ascii", "surrogateescape").decode("utf-8")
+        target = parse_url(_resolve(url, location))
+    except ValueError as problem:
+        shown = problem if isinstance(problem, WSInvalidURL) else repr(locations[0])
+        raise refuse(f"cannot follow redirect: {shown}") from error
+    if url.is_secure and not target.is_secure:
+        raise refuse(f"cannot follow redirect to non-secure URL {target.url}") from error
+    return target
+
+
+def _resolve(url: WSParsedURL, location: str) -> str:
+    """Resolve a Location (RFC 9110, 10.2.2), without its fragment and userinfo.
+
+    The userinfo of our own URL has become a header, and a server cannot choose credentials.
+    """
+    joined = urllib.parse.urldefrag(urllib.parse.urljoin(url.url, location)).url
+    scheme, separator, rest = joined.partition(":")
+    scheme = scheme.lower()
+    return without_userinfo(_SCHEMES.get(scheme, scheme) + separator + rest)
+
+
+def headers_for(headers: CIMultiDict[str], old: WSParsedURL, new: WSParsedURL) -> CIMultiDict[str]:
+    """Return the headers for the next request: what is private stays with its origin."""
+    kept = CIMultiDict(headers)
+    if old.origin != new.origin:
+        for name in _PRIVATE:
+            kept.popall(name, None)
+    return kept

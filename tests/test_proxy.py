@@ -1,0 +1,526 @@
+"""Proxies: real ones of every kind, refusals, credentials, the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib
+import socket
+import ssl
+import sys
+
+import pytest
+from helpers import EchoListener, Recorder, read_head
+from proxies import KINDS, scripted
+from raw import TEXT, Never, row, soon
+
+from picows_c import (
+    WSHandshakeError,
+    WSInvalidURL,
+    WSProxyError,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_connect,
+)
+from picows_c.poller import has_poller
+from picows_c.proxy import MAX_PROXY_HEAD, proxy_of_environment
+from picows_c.url import parse_proxy_url, parse_url
+
+
+@pytest.fixture(autouse=True)
+def no_proxies_around(monkeypatch):
+    for name in ("http", "https", "ws", "wss", "socks", "all", "no"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
+
+
+async def echo(net, text="hello", url=None, **options):
+    """Connect, send one message and see it come back; return the transport's is_secure."""
+    if net.scheme == "wss":
+        options.setdefault("ssl_context", net.certificates.client())
+    options.setdefault("transport", net.way)
+    transport, listener = await soon(ws_connect(Recorder, url or net.url(), **options))
+    transport.send(TEXT, text)
+    assert bytes(await soon(listener.frames.get())) == text.encode()
+    is_secure = transport.is_secure
+    transport.disconnect(False)
+    await soon(transport.wait_disconnected())
+    return is_secure
+
+
+def trust(net, kind):
+    return {"proxy_ssl_context": net.certificates.client()} if kind == "https" else {}
+
+
+# ---- through them ----
+
+
+@pytest.mark.parametrize("auth", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_through_each_kind(net, proxies, kind, auth):
+    before = proxies.count[kind, auth]
+    async with net.serve(lambda request: EchoListener()):
+        is_secure = await echo(net, "x" * 70_000, proxy=proxies.url(kind, auth), **trust(net, kind))
+    assert is_secure is (net.scheme == "wss")
+    assert proxies.count[kind, auth] == before + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_redirects_go_through_it_each_time(net, proxies, kind):
+    before = proxies.count[kind, False]
+
+    def factory(request):
+        if request.path == b"/three":
+            return EchoListener()
+        location = {b"/": "/two", b"/two": net.url("/three")}[request.path]
+        response = WSUpgradeResponse.create_redirect_response(307, location)
+        return WSUpgradeResponseWithListener(response, None)
+
+    async with net.serve(factory):
+        await echo(net, proxy=proxies.url(kind), **trust(net, kind))
+    assert proxies.count[kind, False] == before + 3
+
+
+@pytest.mark.parametrize("kind", ["http", "socks4", "socks4a", "socks5", "socks5h"])
+async def test_where_names_are_resolved(plain, proxies, kind, monkeypatch):
+    """SOCKS4 resolves here, everything else at the proxy."""
+    loop = asyncio.get_running_loop()
+    is_asyncio = isinstance(loop, asyncio.BaseEventLoop)
+    real, asked = loop.getaddrinfo, []
+
+    def getaddrinfo(host, *args, **options):
+        asked.append(host)
+        return real(host, *args, **options)
+
+    url = proxies.url(kind.rstrip("ah") if kind != "http" else kind)
+    async with plain.serve(lambda request: EchoListener()):
+        target = plain.url(host="localhost")
+        if is_asyncio:
+            monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+        await echo(plain, url=target, proxy=kind + url[url.index(":") :])
+    if is_asyncio:
+        assert asked == (["localhost"] if kind == "socks4" else [])
+
+
+async def test_connect_request(plain, certificates):
+    """What the proxy sees, byte by byte: no header that was meant for the server."""
+    heads = []
+
+    async def script(reader, writer):
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 403 No\r\n\r\n")
+
+    for context in (None, certificates.server()):
+        async with scripted(script, context) as port:
+            scheme = "http" if context is None else "https"
+            url = f"{scheme}://us%20er:p%3A@127.0.0.1:{port}"
+            options = {"extra_headers": {"X": "y", "Cookie": "a=b"}, "proxy": url}
+            with pytest.raises(WSProxyError):
+                await soon(
+                    ws_connect(Never(), "ws://u:p@[::1]/", transport=plain.way, **options)
+                    if context is None
+                    else ws_connect(
+                        Never(),
+                        "wss://u:p@Example.org/",
+                        transport=plain.way,
+                        proxy_ssl_context=certificates.client(),
+                        **options,
+                    )
+                )
+    credentials = base64.b64encode(b"us er:p:")
+    for head, target in zip(heads, (b"[::1]:80", b"example.org:443")):
+        assert head == (
+            b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n"
+            b"Proxy-Authorization: Basic " + credentials + b"\r\n\r\n"
+        )
+
+
+async def test_credentials_stay_with_the_proxy(net, proxies):
+    seen = []
+
+    def factory(request):
+        seen.append(str(request.headers).lower())
+        return EchoListener()
+
+    async with net.serve(factory):
+        await echo(net, proxy=proxies.url("http", True))
+    assert "authorization" not in seen[0]
+
+
+async def test_server_name_is_that_of_the_url(net, proxies):
+    """Not the proxy's: its certificate is checked against the URL's host."""
+    if net.scheme == "ws":
+        return
+    names = []
+    context = net.certificates.server()
+    context.sni_callback = lambda tls, name, context: names.append(name)
+    # The loop's own servers forget who is still in a TLS handshake.
+    async with net.serve(lambda request: EchoListener(), ssl=context, transport="auto"):
+        for kind in KINDS:
+            url = net.url(host="localhost")
+            await echo(net, url=url, proxy=proxies.url(kind), **trust(net, kind))
+            options = {"proxy": proxies.url(kind), "server_hostname": "example.org"}
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await soon(net.connect(Never(), **options, **trust(net, kind)))
+    assert names == ["localhost", "example.org"] * len(KINDS)
+
+
+async def test_untrusted_https_proxy(net, proxies):
+    async with net.serve(lambda request: EchoListener()):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await soon(net.connect(Never(), proxy=proxies.url("https")))
+
+
+async def test_asyncio_has_no_tls_inside_tls(proxies, certificates, need):
+    """So transport="loop" takes the poller for it; uvloop's own transports can."""
+    from conftest import Net
+
+    need("a poller", has_poller())
+    net = Net("wss", "loop", certificates)
+    async with net.serve(lambda request: EchoListener()):
+        options = trust(net, "https")
+        transport, _ = await soon(net.connect(Recorder, proxy=proxies.url("https"), **options))
+        kind = type(transport.underlying_transport).__module__
+        is_asyncio = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+        assert kind.startswith("picows_c") is is_asyncio
+        transport.disconnect(False)
+        await soon(transport.wait_disconnected())
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize("kind", ["http", "https", "socks4", "socks5"])
+async def test_wrong_credentials(net, proxies, kind):
+    async with net.serve(lambda request: Never()()):
+        for userinfo in ("", "user:wrong@", "other:pa%3Ass%40word@"):
+            if kind == "socks4" and userinfo.startswith("user:"):
+                continue  # there is no password in SOCKS4
+            wanted = proxies.url(kind, True)
+            url = wanted[: wanted.index("//") + 2] + userinfo + wanted.rpartition("@")[2]
+            with row(userinfo), pytest.raises(WSProxyError) as caught:
+                await soon(net.connect(Never(), proxy=url, **trust(net, kind)))
+            assert isinstance(caught.value, WSHandshakeError)
+            # tiny-proxy says 401 where RFC 9110 has 407.
+            assert caught.value.status == (401 if kind.startswith("http") else None)
+            assert "wrong" not in str(caught.value)
+            if kind.startswith("socks"):
+                assert type(caught.value.__cause__).__name__ == "ProxyError"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_server_cannot_be_reached(net, proxies, kind):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        net.port = sock.getsockname()[1]
+        with pytest.raises(WSProxyError):
+            await soon(net.connect(Never(), proxy=proxies.url(kind), **trust(net, kind)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_proxy_cannot_be_reached(plain, need, kind):
+    need("python-socks", importlib.util.find_spec("python_socks"))
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        proxy = f"{kind}://127.0.0.1:{sock.getsockname()[1]}"
+        with pytest.raises(ConnectionRefusedError):
+            await soon(ws_connect(Never(), "ws://127.0.0.1/", proxy=proxy, transport=plain.way))
+
+
+BIG = b"HTTP/1.1 200 OK\r\nX: "
+HTTP_ANSWERS = {
+    "closes": (b"", None, "closed the connection"),
+    "closes in the middle": (b"HTTP/1.1 200 O", None, "closed the connection"),
+    "407": (b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n<html>", 407, "status 407"),
+    "HTTP/1.0": (b"HTTP/1.0 502 x\r\n\r\n", 502, "status 502"),
+    "no phrase": (b"HTTP/1.1 403\r\n\r\n", 403, "status 403"),
+    "redirect": (b"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n", 302, "status 302"),
+    "switching": (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 101, "status 101"),
+    "not HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", None, "not HTTP"),
+    "HTTP/2": (b"HTTP/2 200\r\n\r\n", None, "not HTTP"),
+    "two digits": (b"HTTP/1.1 20 x\r\n\r\n", None, "not HTTP"),
+    "2000": (b"HTTP/1.1 2000 x\r\n\r\n", None, "not HTTP"),
+    "endless": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 12_000, None, "exceeds"),
+    "too large": (BIG + b"y" * (MAX_PROXY_HEAD - 3 - len(BIG)) + b"\r\n\r\n", None, "exceeds"),
+    "early data": (b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 101 Switching", None, "before the handshake"),
+}
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_bad_answers_of_http_proxies(plain, certificates, secure):
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        if not answer.endswith(b"\n"):
+            writer.close()
+
+    async with scripted(script, certificates.server() if secure else None) as port:
+        options = {"proxy": f"{'https' if secure else 'http'}://127.0.0.1:{port}"}
+        if secure:
+            options["proxy_ssl_context"] = certificates.client()
+        for name, (answer, status, text) in HTTP_ANSWERS.items():
+            with row(name), pytest.raises(WSProxyError, match=text) as caught:
+                await soon(ws_connect(Never(), "ws://127.0.0.1:1/", transport=plain.way, **options))
+            assert caught.value.status == status
+            assert f"127.0.0.1:{port}" in str(caught.value)
+            if status is not None:
+                assert caught.value.raw_header == answer.partition(b"\r\n\r\n")[0]
+
+
+async def test_the_largest_head(plain):
+    """One byte less is accepted, in two pieces, too."""
+    largest = BIG + b"y" * (MAX_PROXY_HEAD - 4 - len(BIG)) + b"\r\n\r\n"
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(largest[:-1])
+        await writer.drain()
+        await asyncio.sleep(0)
+        writer.write(largest[-1:])
+        heads.append(await read_head(reader))
+
+    heads = []
+    async with scripted(script) as port:
+        connecting = asyncio.ensure_future(
+            ws_connect(
+                Never(),
+                "ws://127.0.0.1:1/path",
+                proxy=f"http://127.0.0.1:{port}",
+                transport=plain.way,
+                open_timeout=0.5,
+            )
+        )
+        with pytest.raises(asyncio.TimeoutError):
+            await soon(connecting)
+    assert heads[0][0] == "GET /path HTTP/1.1"
+    assert "proxy-authorization" not in heads[0][1]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_proxy_that_speaks_before_tls(plain, certificates, together):
+    """Bytes behind the 200 are no part of TLS."""
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + (b"X" if together else b""))
+        await reader.readexactly(1)
+        writer.write(b"Y" * 100)
+
+    async with scripted(script) as port:
+        with pytest.raises(WSProxyError if together else ssl.SSLError):
+            await soon(
+                ws_connect(
+                    Never(),
+                    "wss://127.0.0.1:1/",
+                    proxy=f"http://127.0.0.1:{port}",
+                    ssl_context=certificates.client(),
+                    transport=plain.way,
+                )
+            )
+
+
+SOCKS_ANSWERS = {
+    "closes": (b"",),
+    "not SOCKS": (b"HT", b"TP/1.1 400 Bad"),
+    "no method": (b"\x05\xff",),
+    "method not offered": (b"\x05\x02",),
+    "refused": (b"\x05\x00", b"\x05\x05\x00\x01" + bytes(6)),
+    "unknown reply": (b"\x05\x00", b"\x05\x99\x00\x01" + bytes(6)),
+    "closes in the middle": (b"\x05\x00", b"\x05\x00\x00\x01"),
+    "address of no kind": (b"\x05\x00", b"\x05\x00\x00\x07" + bytes(6)),
+    "not a name": (b"\x05\x00", b"\x05\x00\x00\x03\x02\xff\xff" + bytes(2)),
+}
+
+
+async def test_bad_answers_of_socks_proxies(plain, need):
+    need("python-socks", importlib.util.find_spec("python_socks"))
+
+    async def script(reader, writer):
+        for part in SOCKS_ANSWERS[name]:
+            await reader.read(1000)
+            writer.write(part)
+        writer.close()
+
+    async with scripted(script) as port:
+        for name in SOCKS_ANSWERS:
+            with row(name), pytest.raises(WSProxyError) as caught:
+                await soon(
+                    ws_connect(
+                        Never(),
+                        "ws://127.0.0.1:1/",
+                        proxy=f"socks5://127.0.0.1:{port}",
+                        transport=plain.way,
+                    )
+                )
+            assert caught.value.__cause__ is not None
+            assert str(caught.value).startswith(f"proxy socks5://127.0.0.1:{port}: ")
+
+
+async def test_reset_by_the_proxy(plain, need):
+    need("python-socks", importlib.util.find_spec("python_socks"))
+
+    async def script(reader, writer):
+        await reader.read(2)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        writer.transport.abort()
+
+    async with scripted(script) as port:
+        for kind in ("http", "socks4", "socks5"):
+            with row(kind), pytest.raises(WSProxyError) as caught:
+                await soon(
+                    ws_connect(
+                        Never(),
+                        "ws://127.0.0.1:1/",
+                        proxy=f"{kind}://127.0.0.1:{port}",
+                        transport=plain.way,
+                    )
+                )
+            assert isinstance(caught.value.__cause__, (OSError, Exception))
+
+
+# ---- arguments ----
+
+
+BAD_PROXIES = {
+    "ftp://h": WSInvalidURL,
+    "ws://h": WSInvalidURL,
+    "h:3128": WSInvalidURL,
+    "http://": WSInvalidURL,
+    "http://h:0": WSInvalidURL,
+    "http://h/path": WSInvalidURL,
+    "http://h?q": WSInvalidURL,
+    "http://h#": WSInvalidURL,
+    "http://h\r\n": WSInvalidURL,
+    "http://us%3Aer:secret@h": ValueError,
+    "http://u:secret%0d%0aX:y@h": ValueError,
+    "http://u:secret%0A@h": ValueError,
+    "socks5://secret@h": ValueError,
+    "socks5://u:secr%C3%A9t@h": ValueError,
+    "socks5://u:secret%00@h": ValueError,
+    "socks4://secret%00@h": ValueError,
+    "socks5://u:" + "secret" * 50 + "@h": ValueError,
+    "http://u:secret@h:x/": WSInvalidURL,
+}
+
+
+async def test_bad_proxy_urls(plain):
+    for url, error in BAD_PROXIES.items():
+        with row(url), pytest.raises(ValueError) as caught:
+            await ws_connect(Never(), "ws://127.0.0.1:1/", proxy=url, transport=plain.way)
+        assert type(caught.value) is error
+        assert "secr" not in str(caught.value)
+    for wrong in (5, b"http://h", ["http://h"]):
+        with row(wrong), pytest.raises(TypeError, match="proxy"):
+            await ws_connect(Never(), "ws://127.0.0.1:1/", proxy=wrong)
+
+
+async def test_proxy_ssl_context_needs_an_https_proxy(plain, certificates):
+    context = certificates.client()
+    for proxy in (None, False, "http://h", "socks5://h"):
+        with row(proxy), pytest.raises(ValueError, match=r"proxy_ssl_context .* https proxy"):
+            await ws_connect(Never(), "ws://h/", proxy=proxy, proxy_ssl_context=context)
+    for wrong, options in ((True, {}), (certificates.server(), {"proxy": "https://h"})):
+        with pytest.raises(TypeError, match="proxy_ssl_context"):
+            await ws_connect(Never(), "ws://h/", proxy_ssl_context=wrong, **options)
+
+
+async def test_missing_extra(monkeypatch):
+    for name in ("python_socks", "python_socks.async_.asyncio", "aiofastnet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for kind in ("socks4", "socks5"):
+        with pytest.raises(ImportError, match=r"picows_c\[socks\]"):
+            await ws_connect(Never(), "ws://127.0.0.1:1/", proxy=f"{kind}://127.0.0.1:1")
+    with pytest.raises(ImportError, match=r"picows_c\[aiofastnet\]"):
+        await ws_connect(Never(), "ws://127.0.0.1:1/", use_aiofastnet=True)
+
+
+async def test_missing_extra_for_the_environment(plain, monkeypatch):
+    """It is missed when there is a socket already, which is closed."""
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    async with plain.serve(lambda request: Never()()):
+        monkeypatch.setenv("all_proxy", f"socks5://127.0.0.1:{plain.port}")
+        with pytest.raises(ImportError, match=r"picows_c\[socks\]"):
+            await soon(ws_connect(Never(), "ws://127.0.0.1:1/", proxy=True, transport=plain.way))
+
+
+def test_default_ports():
+    ports = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080}
+    for scheme, port in ports.items():
+        assert parse_proxy_url(f"{scheme}://h").port == port
+        assert parse_proxy_url(f"{scheme}://h").is_secure is (scheme == "https")
+
+
+# ---- the environment ----
+
+
+async def test_environment_is_not_read_unless_asked(plain, proxies, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("all_proxy", "http://127.0.0.1:1")
+    async with plain.serve(lambda request: EchoListener()):
+        await echo(plain)
+        await echo(plain, proxy=False)
+        with pytest.raises(ConnectionRefusedError):
+            await soon(plain.connect(Never(), proxy=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_proxy_of_the_environment(net, proxies, monkeypatch, kind):
+    monkeypatch.setenv("https_proxy" if net.scheme == "wss" else "http_proxy", proxies.url(kind))
+    before = proxies.count[kind, False]
+    options = trust(net, kind)
+    async with net.serve(lambda request: EchoListener()):
+        await echo(net, proxy=True, **options)
+        assert proxies.count[kind, False] == before + 1
+        monkeypatch.setenv("no_proxy", "example.org,127.0.0.1")
+        await echo(net, proxy=True, **options)
+        assert proxies.count[kind, False] == before + 1
+
+
+ENVIRONMENT = [
+    # variables, URL, proxy
+    ({}, "ws://h", None),
+    ({"http_proxy": "http://p:1"}, "ws://h", "http://p:1"),
+    ({"http_proxy": "http://p:1"}, "wss://h", None),
+    ({"https_proxy": "http://p:1"}, "wss://h", "http://p:1"),
+    ({"https_proxy": "http://p:1"}, "ws://h", None),
+    ({"HTTPS_PROXY": "http://p:1"}, "wss://h", "http://p:1"),
+    ({"https_proxy": "https://p"}, "wss://h", "https://p"),
+    ({"https_proxy": "p:3128"}, "wss://h", "http://p:3128"),
+    ({"all_proxy": "socks5://p"}, "wss://h", "socks5://p"),
+    ({"all_proxy": "socks5h://p"}, "ws://h", "socks5h://p"),
+    ({"all_proxy": "socks://p:1/"}, "ws://h", "socks5://p:1/"),
+    ({"socks_proxy": "http://p:1"}, "ws://h", "socks5://p:1"),
+    ({"all_proxy": "http://a", "https_proxy": "http://b"}, "wss://h", "http://b"),
+    ({"socks_proxy": "socks4://a", "all_proxy": "http://b"}, "wss://h", "socks4://a"),
+    ({"wss_proxy": "http://a", "https_proxy": "http://b"}, "wss://h", "http://a"),
+    ({"ws_proxy": "http://a", "http_proxy": "http://b"}, "ws://h", "http://a"),
+    ({"all_proxy": "http://p", "no_proxy": "*"}, "ws://h", None),
+    ({"all_proxy": "http://p", "no_proxy": "h"}, "ws://h", None),
+    ({"all_proxy": "http://p", "no_proxy": "h"}, "ws://h2", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "example.org"}, "ws://a.example.org", None),
+    ({"all_proxy": "http://p", "no_proxy": ".example.org"}, "ws://a.example.org", None),
+    ({"all_proxy": "http://p", "no_proxy": "h:80"}, "ws://h", None),
+    ({"all_proxy": "http://p", "no_proxy": "h:81"}, "ws://h", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "::1"}, "ws://[::1]:9", None),
+    ({"all_proxy": "http://p", "no_proxy": "[::1]"}, "ws://[::1]:9", None),
+    ({"all_proxy": ""}, "ws://h", None),
+]
+
+
+def test_environment(monkeypatch):
+    for variables, url, expected in ENVIRONMENT:
+        with monkeypatch.context() as patch, row((variables, url)):
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            proxy = proxy_of_environment(parse_url(url))
+            assert (None if proxy is None else proxy.url) == expected
+
+
+def test_bad_environment(monkeypatch):
+    for bad in ("ftp://u:secret@p", "socks5://secret@p", "http://p:x"):
+        monkeypatch.setenv("all_proxy", bad)
+        with row(bad), pytest.raises(ValueError) as caught:
+            proxy_of_environment(parse_url("ws://h"))
+        assert "secret" not in str(caught.value)
