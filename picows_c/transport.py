@@ -23,6 +23,7 @@ class WSTransport(_core.WSTransport):
     request: the upgrade request.
     response: the upgrade response.
     close_handshake: the CLOSE frames seen so far, None before the first.
+    subprotocol: the subprotocol that both sides agreed on, None for none.
     is_secure: whether the connection runs over TLS.
     is_disconnected: whether the connection is gone.
     """
@@ -36,11 +37,13 @@ class WSTransport(_core.WSTransport):
         "is_secure",
         "request",
         "response",
+        "subprotocol",
     )
 
     request: Optional[WSUpgradeRequest]
     response: Optional[WSUpgradeResponse]
     close_handshake: Optional[WSCloseHandshake]
+    subprotocol: Optional[str]
     is_secure: bool
     is_disconnected: bool
 
@@ -60,6 +63,7 @@ class WSTransport(_core.WSTransport):
         self.request = None
         self.response = None
         self.close_handshake = None
+        self.subprotocol = None
         self.is_secure = target.get_extra_info("ssl_object") is not None
         self.is_disconnected = False
 
