@@ -40,7 +40,7 @@ PY_IMPORTS = {
     "protocol": {"_core", "enums", "errors", "listener", "options", "transport"},
     "poller": {"_core"},
     "stream": {"_core", "poller"},
-    "listening": {"_core", "poller", "stream"},
+    "listening": {"_core", "enums", "options", "poller", "stream"},
     "client": {
         "enums", "errors", "handshake", "listener", "options", "poller", "protocol", "stream",
         "transport", "url",
