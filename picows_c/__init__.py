@@ -20,9 +20,9 @@ from .errors import (
 )
 from .handshake import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from .listener import WSListener
-from .listening import WSServer
+from .listening import WSServer, WSServerStats
 from .options import PICOWS_DEBUG_LL
-from .server import ws_create_server
+from .server import ws_create_server, ws_create_unix_server
 from .stats import WSTransportStats
 from .transport import WSTransport
 from .url import WSParsedURL
@@ -50,6 +50,7 @@ __all__ = [
     "WSProtocolError",
     "WSProxyError",
     "WSServer",
+    "WSServerStats",
     "WSTransport",
     "WSTransportStats",
     "WSUpgradeRequest",
@@ -58,6 +59,7 @@ __all__ = [
     "__version__",
     "ws_connect",
     "ws_create_server",
+    "ws_create_unix_server",
 ]
 
 # A forked child must not hand out the masking keys that its parent does (RFC 6455, 10.3).

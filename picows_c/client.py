@@ -30,6 +30,7 @@ from .handshake import (
     WSUpgradeRequest,
     WSUpgradeResponse,
     check_response,
+    chosen_subprotocol,
     make_client_headers,
     make_request,
     uses_extension,
@@ -163,6 +164,8 @@ class ClientProtocol(WSProtocol):
         except Exception as error:
             self._refuse(error)
             return
+        assert self.transport is not None
+        self.transport.subprotocol = chosen_subprotocol(response)
         self._open(listener, response, uses_extension(response))
         if self._opened is not None and not self._opened.done():
             assert self.transport is not None

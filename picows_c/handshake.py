@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
@@ -444,3 +444,124 @@ def check_upgrade(request: WSUpgradeRequest) -> str:
     if not valid:
         raise WSRequestRefused(400, "Sec-WebSocket-Key is not 16 bytes in base64")
     return keys[0]
+
+
+def is_upgrade(request: WSUpgradeRequest) -> bool:
+    """Return whether the peer asks for a WebSocket; nothing else can become one."""
+    return _has_token(request.headers, "Upgrade", "websocket")
+
+
+# ---- the server's side: origins and subprotocols ----
+
+WSOrigin = Union[str, "re.Pattern[str]", None]
+WSSubprotocolChooser = Callable[[WSUpgradeRequest, list[str]], Optional[str]]
+
+# RFC 6454, 6.2: "null", or scheme, "://", host and perhaps a port.
+_ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+.\-]*://[^\x00-\x20/?#@\x7f-\U0010ffff]*")
+_SUBPROTOCOL = "Sec-WebSocket-Protocol"
+
+
+def make_origins(origins: Optional[Iterable[WSOrigin]]) -> Optional[tuple[WSOrigin, ...]]:
+    """Check ``origins=``. Raises TypeError, or ValueError for what no browser would send."""
+    if origins is None:
+        return None
+    if isinstance(origins, (str, bytes)) or not isinstance(origins, Iterable):
+        raise TypeError(f"origins must be a sequence, not {type(origins).__name__}")
+    checked = tuple(origins)
+    for origin in checked:
+        if isinstance(origin, str):
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"an origin is scheme://host[:port], or null, not {origin!r}")
+        elif isinstance(origin, re.Pattern):
+            if not isinstance(origin.pattern, str):
+                raise TypeError(f"a pattern for origins must be one for str: {origin!r}")
+        elif origin is not None:
+            raise TypeError(
+                f"origins must hold str, re.Pattern or None, not {type(origin).__name__}"
+            )
+    return checked
+
+
+def check_origin(request: WSUpgradeRequest, origins: Optional[tuple[WSOrigin, ...]]) -> None:
+    """Check who sent the browser here (RFC 6455, 4.2.2 and 10.2). Raises WSRequestRefused."""
+    sent = request.headers.getall("Origin", [])
+    # RFC 6454, 7.3: "the user agent MUST NOT include more than one Origin header field in any HTTP
+    # request."
+    if len(sent) > 1:
+        raise WSRequestRefused(400, "more than one Origin header")
+    origin = sent[0] if sent else None
+    # 4.2.2: "If the server does not wish to accept this connection, it MUST return an appropriate
+    # HTTP error code (e.g., 403 Forbidden) and abort the WebSocket handshake".
+    if origins is not None and not any(_is_origin(origin, allowed) for allowed in origins):
+        raise WSRequestRefused(403, "this origin is not allowed")
+
+
+def _is_origin(origin: Optional[str], allowed: WSOrigin) -> bool:
+    if origin is None or allowed is None:
+        return origin is allowed
+    if isinstance(allowed, str):
+        # 4.2.2: "The origin is serialized to ASCII and converted to lowercase."
+        return origin.lower() == allowed.lower()
+    return allowed.fullmatch(origin) is not None
+
+
+def make_subprotocols(
+    subprotocols: Union[Iterable[str], WSSubprotocolChooser, None],
+) -> Union[tuple[str, ...], WSSubprotocolChooser]:
+    """Check ``subprotocols=``. Raises TypeError, or ValueError for what is no token, or twice."""
+    if subprotocols is None:
+        return ()
+    if callable(subprotocols):
+        return subprotocols
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
+        raise TypeError(f"subprotocols must be a sequence, not {type(subprotocols).__name__}")
+    names = tuple(subprotocols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"subprotocols must hold str, not {type(name).__name__}")
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"not the name of a subprotocol: {name!r}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"a subprotocol is there twice: {names!r}")
+    return names
+
+
+def offered_subprotocols(request: WSUpgradeRequest) -> list[str]:
+    """Return what the client offers, in its order of preference. Raises WSRequestRefused."""
+    if _SUBPROTOCOL not in request.headers:
+        return []
+    offered = tokens(request.headers, _SUBPROTOCOL)
+    # 4.1: "The elements that comprise this value MUST be non-empty strings with characters in the
+    # range U+0021 to U+007E not including separator characters as defined in [RFC2616] and MUST all
+    # be unique strings."
+    if not offered or not all(_TOKEN.fullmatch(name) for name in offered):
+        raise WSRequestRefused(400, f"{_SUBPROTOCOL} is no list of tokens")
+    if len(set(offered)) != len(offered):
+        raise WSRequestRefused(400, f"{_SUBPROTOCOL} names a subprotocol twice")
+    return offered
+
+
+def choose_subprotocol(
+    request: WSUpgradeRequest,
+    offered: list[str],
+    response: WSUpgradeResponse,
+    ours: Union[tuple[str, ...], WSSubprotocolChooser],
+) -> Optional[str]:
+    """Return the subprotocol to answer with (RFC 6455, 4.2.2), None for none.
+
+    What the response names comes before ``ours``. Raises ValueError where it was not offered.
+    """
+    named = response.headers.getall(_SUBPROTOCOL, [])
+    chosen: Optional[str]
+    if named:
+        chosen = ", ".join(named)
+    elif callable(ours):
+        chosen = ours(request, list(offered)) if offered else None
+    else:
+        chosen = next((name for name in ours if name in offered), None)
+    # 4.2.2: "The value chosen MUST be derived from the client's handshake, specifically by
+    # selecting one of the values from the |Sec-WebSocket-Protocol| field that the server is willing
+    # to use for this connection (if any)."
+    if chosen is not None and chosen not in offered:
+        raise ValueError(f"the client did not offer the subprotocol {chosen!r}, but {offered!r}")
+    return chosen

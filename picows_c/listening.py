@@ -5,69 +5,138 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
+import logging
 import os
 import socket
 import ssl as ssl_module
+import stat
 import sys
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Optional, Union, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union, cast
 
 from . import _core
+from .enums import WSCloseCode
+from .options import WSSocketOptions, check_timeout
 from .poller import Poller
 from .stream import Stream, set_nodelay, start_tls
 
 if TYPE_CHECKING:
-    from .protocol import WSProtocol
+    from .server import ServerProtocol
 
 # For want of descriptors nothing can be accepted: so many seconds later it is tried again.
 _ACCEPT_RETRY = 1.0
 
+_logger = logging.getLogger("picows_c.server")
+
+# An address, or a family of addresses, that this machine does not have.
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+
 HostsLike = Union[str, Iterable[str], None]
+PathLike = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
 
-class _Handshaking:
-    """A connection of the server whose TLS handshake is not done: it has no protocol yet."""
+class WSServerStats(NamedTuple):
+    """How a server's limits were used.
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    open: connections that have upgraded and are not gone yet.
+    pending: connections that have not upgraded yet.
+    dropped: connections that were dropped because ``max_pending_connections`` were newer.
+    refused: upgrades refused because there were ``max_connections``.
+    """
 
-    def disconnect(self, graceful: bool) -> None:
-        """Give it up: there is nothing that could be said."""
-        self._stream.abort()
+    open: int
+    pending: int
+    dropped: int
+    refused: int
 
 
 class WSServer(asyncio.AbstractServer):
     """A server as asyncio.Server is one in CPython 3.13, on every version and either way.
 
-    It listens on the poller where there is one, else through the loop's own server.
+    It listens on the poller where there is one, else through the loop's own servers.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        make_protocol: Callable[[WSServer], WSProtocol],
+        make_protocol: Callable[[WSServer], ServerProtocol],
+        logger: Union[logging.Logger, logging.LoggerAdapter[Any]],
+        max_connections: Optional[int],
+        max_pending: Optional[int],
     ) -> None:
         self._loop = loop
         self._make_protocol = make_protocol
-        self._connections: set[Union[WSProtocol, _Handshaking]] = set()
+        self._logger = logger
+        self._max_connections = max_connections
+        self._max_pending = max_pending
+        # All that are not gone; of these, the upgraded ones; and the others, oldest first.
+        self._connections: set[ServerProtocol] = set()
+        self._open: set[ServerProtocol] = set()
+        self._pending: OrderedDict[ServerProtocol, None] = OrderedDict()
+        self._dropped = 0
+        self._dropped_before = 0
+        self._is_dropping = False
+        self._refused = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._forever: Optional[asyncio.Future[None]] = None
         self._is_closed = False
-        # one of the two ways
-        self._loops_server: Any = None
-        self._listening: Optional[Listening] = None
+        self._is_closing_gracefully = False
+        self._listening: Union[Listening, LoopListening, None] = None
 
     def __repr__(self) -> str:
         return f"<picows_c.WSServer sockets={self.sockets!r}>"
 
     # ---- the connections' side ----
 
-    def _attach(self, protocol: Union[WSProtocol, _Handshaking]) -> None:
+    def _attach(self, protocol: ServerProtocol) -> None:
+        """Take note of a connection; one that has been noted keeps its place."""
         self._connections.add(protocol)
+        self._pending[protocol] = None
+        if self._is_closing_gracefully:
+            protocol.disconnect(False)
+        elif self._max_pending is not None and len(self._pending) > self._max_pending:
+            self._drop_oldest()
 
-    def _detach(self, protocol: Union[WSProtocol, _Handshaking]) -> None:
+    def _drop_oldest(self) -> None:
+        oldest, _ = self._pending.popitem(last=False)
+        self._dropped += 1
+        # A flood of connections must not become one of log records.
+        if not self._is_dropping:
+            self._is_dropping = True
+            self._dropped_before = self._dropped - 1
+            self._logger.warning(
+                "more than %d pending connections: the oldest ones are dropped", self._max_pending
+            )
+        oldest.disconnect(False)
+
+    def _not_pending(self, protocol: ServerProtocol) -> None:
+        self._pending.pop(protocol, None)
+        if self._is_dropping and len(self._pending) * 2 <= (self._max_pending or 0):
+            self._is_dropping = False
+            self._logger.info(
+                "%d pending connections were dropped; %d are left",
+                self._dropped - self._dropped_before,
+                len(self._pending),
+            )
+
+    def _take_in(self) -> bool:
+        """Return whether there is room for another connection."""
+        if self._max_connections is None or len(self._open) < self._max_connections:
+            return True
+        self._refused += 1
+        return False
+
+    def _upgraded(self, protocol: ServerProtocol) -> None:
+        self._open.add(protocol)
+        self._not_pending(protocol)
+
+    def _detach(self, protocol: ServerProtocol) -> None:
         self._connections.discard(protocol)
+        self._open.discard(protocol)
+        self._not_pending(protocol)
         self._wake_up()
 
     def _wake_up(self) -> None:
@@ -77,16 +146,17 @@ class WSServer(asyncio.AbstractServer):
                     waiter.set_result(None)
             self._waiters.clear()
 
+    @property
+    def stats(self) -> WSServerStats:
+        """How the limits are used; may be asked at any time."""
+        return WSServerStats(len(self._open), len(self._pending), self._dropped, self._refused)
+
     # ---- asyncio.Server ----
 
     @property
     def sockets(self) -> tuple[Any, ...]:
         """The listening sockets; empty after close()."""
-        if self._is_closed:
-            return ()
-        if self._listening is not None:
-            return tuple(self._listening.sockets)
-        return tuple(self._loops_server.sockets or ())
+        return () if self._listening is None else tuple(self._listening.bound.sockets)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the event loop."""
@@ -94,20 +164,13 @@ class WSServer(asyncio.AbstractServer):
 
     def is_serving(self) -> bool:
         """Return whether connections are accepted."""
-        if self._is_closed:
-            return False
-        if self._listening is not None:
-            return bool(self._listening.acceptors)
-        return bool(self._loops_server.is_serving())
+        return self._listening is not None and self._listening.is_serving()
 
     async def start_serving(self) -> None:
         """Begin to accept; does nothing where that was done."""
-        if self._is_closed:
+        if self._listening is None:
             raise RuntimeError(f"server {self!r} is closed")
-        if self._listening is not None:
-            self._listening.start()
-        else:
-            await self._loops_server.start_serving()
+        await self._listening.start()
 
     async def serve_forever(self) -> None:
         """Accept until cancelled, or until close(); cancelling closes the server."""
@@ -130,8 +193,7 @@ class WSServer(asyncio.AbstractServer):
         self._is_closed = True
         if self._listening is not None:
             self._listening.close()
-        else:
-            self._loops_server.close()
+            self._listening = None
         if self._forever is not None and not self._forever.done():
             self._forever.cancel()
         self._wake_up()
@@ -154,6 +216,139 @@ class WSServer(asyncio.AbstractServer):
         self._waiters.append(waiter)
         await waiter
 
+    async def close_gracefully(
+        self,
+        code: int = WSCloseCode.GOING_AWAY,
+        timeout: Optional[float] = None,
+        reason: Union[str, bytes, None] = None,
+    ) -> int:
+        """Stop listening, close every connection with a CLOSE frame and wait until all are gone.
+
+        Connections that have not upgraded yet are dropped. What listeners send from now on is
+        dropped, too. It may be called again, also while a first call waits. Cancelling it leaves
+        everything as it is then: the CLOSE frames are sent, each connection ends by itself.
+
+        :param code: 1000-1003, 1007-1014 or 3000-4999; 1001 is "going away" (RFC 6455, 7.4.1);
+            WSCloseCode.NO_INFO for an empty CLOSE.
+        :param timeout: seconds until the rest is aborted; None for no limit but each connection's
+            ``close_timeout``, which counts in any case.
+        :param reason: at most 123 bytes of UTF-8.
+        :returns: how many of the open connections have ended without a CLOSE from the peer.
+        :raises TypeError: an argument of the wrong type; nothing has happened.
+        :raises ValueError: a code that may not be sent, a reason that is too long; likewise.
+        """
+        check_timeout("timeout", timeout)
+        payload = _close_payload(code, reason)
+        self._is_closing_gracefully = True
+        self.close()
+        transports = [protocol.transport for protocol in self._open]
+        for protocol in list(self._connections):
+            protocol.close_gracefully(code, payload)
+        timer = None if timeout is None else self._loop.call_later(timeout, self.abort_clients)
+        try:
+            await self.wait_closed()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return sum(t is not None and not t._is_close_frame_received for t in transports)
+
+
+def _close_payload(code: int, reason: Union[str, bytes, None]) -> bytes:
+    """Return the reason in UTF-8; TypeError or ValueError for what no CLOSE frame may hold."""
+    if not isinstance(code, int):
+        raise TypeError(f"code must be int, not {type(code).__name__}")
+    if reason is not None and not isinstance(reason, (str, bytes)):
+        raise TypeError(f"reason must be str, bytes or None, not {type(reason).__name__}")
+    # RFC 6455, 7.4.1: the others are reserved, or "MUST NOT be set as a status code in a Close
+    # control frame by an endpoint".
+    if not (
+        code == WSCloseCode.NO_INFO
+        or 1000 <= code <= 1003
+        or 1007 <= code <= 1014
+        or 3000 <= code <= 4999
+    ):
+        raise ValueError(f"close code {code} may not be sent")
+    payload = reason.encode() if isinstance(reason, str) else reason or b""
+    payload.decode()
+    if payload and code == WSCloseCode.NO_INFO:
+        raise ValueError("a reason needs a close code")
+    # 5.5: "All control frames MUST have a payload length of 125 bytes or less".
+    if len(payload) > 123:
+        raise ValueError(f"a close reason has at most 123 bytes, not {len(payload)}")
+    return payload
+
+
+class BoundSockets:
+    """Sockets to listen on, and the file of a unix socket where it is to be removed with them."""
+
+    def __init__(self, sockets: list[socket.socket], remove_file: bool = False) -> None:
+        self.sockets = sockets
+        self._file: Optional[tuple[Any, tuple[int, int]]] = None
+        if remove_file:
+            path = sockets[0].getsockname()
+            # An abstract name is no file.
+            if path and path[0] not in (0, "\0"):
+                with contextlib.suppress(FileNotFoundError):
+                    self._file = path, _identity(path)
+
+    def close(self) -> None:
+        """Close the sockets; remove the file, unless it is another server's by now."""
+        for sock in self.sockets:
+            sock.close()
+        self.sockets = []
+        if self._file is None:
+            return
+        (path, identity), self._file = self._file, None
+        try:
+            if _identity(path) == identity:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _logger.error("cannot remove the unix socket %r: %r", path, error)
+
+
+def _identity(path: Union[str, bytes]) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+class LoopListening:
+    """The listening sockets of a server whose connections are transports of the loop's own.
+
+    Each has a server of the loop's.
+    """
+
+    def __init__(self, server: WSServer, bound: BoundSockets) -> None:
+        self.bound = bound
+        self._server = server
+        self._servers: list[asyncio.AbstractServer] = []
+
+    async def create(self, create_server: Callable[..., Any], **options: Any) -> None:
+        """Make the servers; ``options`` are those of ``loop.create_server()``."""
+        server = self._server
+        for sock in self.bound.sockets:
+            made = await create_server(
+                lambda: server._make_protocol(server), sock=sock, start_serving=False, **options
+            )
+            self._servers.append(made)
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        for server in self._servers:
+            await server.start_serving()
+
+    def is_serving(self) -> bool:
+        """Return whether connections are accepted."""
+        return any(server.is_serving() for server in self._servers)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        self.bound.close()
+
 
 # Those whose sockets a forked child must not keep: the port would stay taken by it.
 _all_listening: weakref.WeakSet[Listening] = weakref.WeakSet()
@@ -165,15 +360,15 @@ class Listening:
     def __init__(
         self,
         server: WSServer,
+        bound: BoundSockets,
         poller: Poller,
-        sockets: list[socket.socket],
         backlog: int,
         ssl: Optional[ssl_module.SSLContext],
         ssl_handshake_timeout: Optional[float],
         ssl_shutdown_timeout: Optional[float],
     ) -> None:
-        self.sockets = sockets
-        self.acceptors: list[_core.Acceptor] = []
+        self.bound = bound
+        self._acceptors: list[_core.Acceptor] = []
         self._server = server
         self._loop = server.get_loop()
         self._poller = poller
@@ -186,42 +381,42 @@ class Listening:
         self._retries: dict[_core.Acceptor, asyncio.TimerHandle] = {}
         _all_listening.add(self)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to accept."""
-        if self.acceptors:
+        if self._acceptors:
             return
         try:
-            for sock in self.sockets:
+            for sock in self.bound.sockets:
                 self._start(sock)
         except BaseException:
-            for acceptor in self.acceptors:
+            for acceptor in self._acceptors:
                 acceptor.close()
-            self.acceptors.clear()
+            self._acceptors.clear()
             raise
 
     def _start(self, sock: socket.socket) -> None:
         sock.listen(self._backlog)
-        # Accepted sockets inherit it.
-        set_nodelay(sock)
         # The acceptor's descriptor is its own: a user's sock.close() frees another number.
         fd = os.dup(sock.fileno())
         try:
-            self.acceptors.append(_core.Acceptor(self._poller, fd, self))
+            self._acceptors.append(_core.Acceptor(self._poller, fd, self))
         except BaseException:
             os.close(fd)
             raise
+
+    def is_serving(self) -> bool:
+        """Return whether connections are accepted."""
+        return bool(self._acceptors)
 
     def close(self) -> None:
         """Stop listening."""
         for timer in self._retries.values():
             timer.cancel()
         self._retries.clear()
-        for acceptor in self.acceptors:
+        for acceptor in self._acceptors:
             acceptor.close()
-        self.acceptors.clear()
-        for sock in self.sockets:
-            sock.close()
-        self.sockets = []
+        self._acceptors.clear()
+        self.bound.close()
 
     def _exhausted(self, acceptor: _core.Acceptor, error: OSError) -> None:
         """Wait a little: there are no descriptors, or no memory; called by the acceptor."""
@@ -260,19 +455,13 @@ class Listening:
             self._begin(context, protocol, stream)
             return
 
-        # close_clients(), abort_clients() and wait_closed() know of it from now on.
-        handshaking = _Handshaking(stream)
-
         def done(error: Optional[BaseException]) -> None:
-            try:
-                if error is None:
-                    self._begin(None, protocol, stream)
-                else:
-                    protocol.tls_failed(error)
-            finally:
-                self._server._detach(handshaking)
+            if error is None:
+                self._begin(None, protocol, stream)
+            else:
+                protocol.tls_failed(error)
 
-        self._server._attach(handshaking)
+        protocol.tls_started(cast("asyncio.Transport", stream))
         try:
             start_tls(
                 stream,
@@ -284,13 +473,11 @@ class Listening:
                 shutdown_timeout=self._ssl_shutdown_timeout,
             )
         except BaseException:
-            stream.abort()
-            self._server._detach(handshaking)
+            self._give_up(protocol, stream)
             raise
 
-    @staticmethod
     def _begin(
-        context: Optional[contextvars.Context], protocol: WSProtocol, stream: Stream
+        self, context: Optional[contextvars.Context], protocol: ServerProtocol, stream: Stream
     ) -> None:
         transport = cast("asyncio.BaseTransport", stream)
         try:
@@ -299,76 +486,197 @@ class Listening:
             else:
                 context.run(protocol.connection_made, transport)
         except BaseException:
-            stream.abort()
+            self._give_up(protocol, stream)
             raise
         stream._start()
+
+    def _give_up(self, protocol: ServerProtocol, stream: Stream) -> None:
+        stream.abort()
+        self._server._detach(protocol)
 
 
 async def bind_sockets(
     loop: asyncio.AbstractEventLoop,
     host: HostsLike,
     port: Optional[int],
+    sock: Optional[socket.socket] = None,
     *,
     family: int = socket.AF_UNSPEC,
     flags: int = socket.AI_PASSIVE,
     reuse_address: Optional[bool] = None,
     reuse_port: Optional[bool] = None,
     keep_alive: Optional[bool] = None,
-) -> list[socket.socket]:
-    """Bind a socket to each address of each host, as loop.create_server() does."""
-    hosts: list[Optional[str]]
-    if host == "" or host is None:
-        hosts = [None]
-    elif isinstance(host, str):
-        hosts = [host]
-    else:
-        hosts = list(host)
+    socket_options: WSSocketOptions = (),
+) -> BoundSockets:
+    """Bind a socket to each address of each host, as loop.create_server() does.
+
+    Of the addresses of one name those that this machine does not have are left out, as ::1 of
+    localhost where there is no IPv6.
+    """
+    if sock is not None:
+        if host is not None or port is not None:
+            raise ValueError("host/port and sock can not be specified at the same time")
+        _check_socket(sock)
+        if sock.type != socket.SOCK_STREAM:
+            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        return BoundSockets([_prepare(sock, socket_options)])
+    if host is None and port is None:
+        raise ValueError("Neither host/port nor sock were specified")
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError("reuse_port not supported by socket module")
+    if reuse_address is None:
+        reuse_address = os.name == "posix" and sys.platform != "cygwin"
+    options = list(socket_options)
+    if keep_alive:
+        options.insert(0, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+    if reuse_port:
+        options.insert(0, (socket.SOL_SOCKET, socket.SO_REUSEPORT, 1))
+    if reuse_address:
+        options.insert(0, (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
+
+    hosts = [host or None] if host is None or isinstance(host, str) else list(host)
     found = await asyncio.gather(
         *(
             loop.getaddrinfo(h, port or 0, family=family, type=socket.SOCK_STREAM, flags=flags)
             for h in hosts
         )
     )
-    if reuse_address is None:
-        reuse_address = os.name == "posix" and sys.platform != "cygwin"
-    sockets: list[socket.socket] = []
+    bound: dict[Any, socket.socket] = {}
     try:
-        for af, kind, proto, _, address in dict.fromkeys(info for infos in found for info in infos):
-            try:
-                sock = socket.socket(af, kind, proto)
-            except OSError:
-                continue  # an address family that this system does not have
-            sockets.append(sock)
-            sock.setblocking(False)
-            if reuse_address:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                if not hasattr(socket, "SO_REUSEPORT"):
-                    raise ValueError("reuse_port not supported by socket module")
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if keep_alive:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            # Each family has a socket of its own.
-            if af == socket.AF_INET6 and hasattr(socket, "IPPROTO_IPV6"):
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                sock.bind(address)
-            except OSError as exc:
-                text = f"error while attempting to bind on address {address!r}: {exc.strerror}"
-                raise OSError(exc.errno, text) from None
-        if not sockets:
-            raise OSError(f"could not bind on any address out of {found!r}")
+        for infos in found:
+            for info in infos:
+                if info in bound:
+                    continue
+                try:
+                    bound[info] = _bind(info, options)
+                except OSError as exc:
+                    is_last = info is infos[-1] and not any(i in bound for i in infos)
+                    if exc.errno not in _NOT_HERE or is_last:
+                        raise
+        if not bound:
+            raise OSError(f"no addresses found for {host!r}")
     except BaseException:
-        for sock in sockets:
-            sock.close()
+        for made in bound.values():
+            made.close()
         raise
-    return sockets
+    return BoundSockets(list(bound.values()))
+
+
+def _bind(info: Any, options: WSSocketOptions) -> socket.socket:
+    family, kind, proto, _, address = info
+    sock = socket.socket(family, kind, proto)
+    try:
+        _prepare(sock, options)
+        # Each family has a socket of its own.
+        if family == socket.AF_INET6 and hasattr(socket, "IPPROTO_IPV6"):
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            sock.bind(address)
+        except OSError as exc:
+            text = f"error while attempting to bind on address {address!r}: {exc.strerror}"
+            raise OSError(exc.errno, text) from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_unix_socket(
+    path: Optional[PathLike],
+    sock: Optional[socket.socket],
+    *,
+    mode: Optional[int],
+    cleanup_socket: bool,
+    socket_options: WSSocketOptions,
+) -> BoundSockets:
+    """Bind a unix socket to a path, as loop.create_unix_server() does, with permissions."""
+    if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
+        raise NotImplementedError("there are no unix sockets on this platform")
+    if sock is not None:
+        if path is not None:
+            raise ValueError("path and sock can not be specified at the same time")
+        if mode is not None:
+            raise ValueError("mode and sock can not be specified at the same time")
+        _check_socket(sock)
+        if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+            raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
+        return BoundSockets([_prepare(sock, socket_options)], cleanup_socket)
+    if path is None:
+        raise ValueError("path was not specified, and no sock specified")
+    if mode is not None and not isinstance(mode, int):
+        raise TypeError(f"mode must be int or None, not {type(mode).__name__}")
+    if mode is not None and not 0 <= mode <= 0o7777:
+        raise ValueError(f"mode must be 0 to 0o7777, not {mode:#o}")
+    path = os.fspath(path)
+    if not path:
+        raise ValueError("path is empty")
+    is_file = path[0] not in (0, "\0")
+    if mode is not None and not is_file:
+        raise ValueError("mode needs a path that is a file: an abstract name has no permissions")
+    if is_file:
+        _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _prepare(sock, socket_options)
+        try:
+            sock.bind(path)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise
+            raise OSError(exc.errno, f"Address {path!r} is already in use") from None
+        bound = BoundSockets([sock], cleanup_socket)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        # Nobody can connect before we listen: there is no moment with other permissions.
+        if mode is not None:
+            os.chmod(path, mode)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove_stale(path: Union[str, bytes]) -> None:
+    """Remove the file that a server which is no more has left."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        # Where it is in the way bind() will say so.
+        _logger.error("cannot check or remove the stale unix socket %r: %r", path, error)
+
+
+def _check_socket(sock: socket.socket) -> None:
+    if not isinstance(sock, socket.socket):
+        raise TypeError(f"sock must be a socket, not {type(sock).__name__}")
+
+
+def _prepare(sock: socket.socket, options: WSSocketOptions) -> socket.socket:
+    sock.setblocking(False)
+    set_socket_options(sock, options)
+    # Accepted sockets inherit it. asyncio sets it only where the protocol's number was given.
+    set_nodelay(sock)
+    return sock
+
+
+def set_socket_options(sock: Any, options: WSSocketOptions) -> None:
+    """Set socket options. Raises OSError that names the one that failed."""
+    for option in options:
+        try:
+            sock.setsockopt(*option)
+        except OSError as exc:
+            text = f"cannot set the socket option {option!r}: {exc.strerror}"
+            raise OSError(exc.errno, text) from None
 
 
 def _forked() -> None:
     """Close a forked child's copies: the port must not stay taken when the parent has closed."""
     for listening in list(_all_listening):
-        for sock in listening.sockets:
+        for sock in listening.bound.sockets:
             sock.close()
 
 

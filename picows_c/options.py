@@ -21,6 +21,7 @@ DEFAULT_OPEN_TIMEOUT = 10.0
 DEFAULT_CLOSE_TIMEOUT = 10.0
 DEFAULT_CLIENT_PING_TIMEOUT = 10.0
 DEFAULT_SERVER_PING_TIMEOUT = 20.0
+DEFAULT_MAX_PENDING = 1000
 
 # The level at which each frame is logged.
 PICOWS_DEBUG_LL = 9
@@ -105,6 +106,16 @@ def check_size(name: str, size: int) -> None:
         raise TypeError(f"{name} must be int, not {type(size).__name__}")
     if size <= 0 or size > sys.maxsize:
         raise ValueError(f"{name} must be a positive number of bytes, not {size}")
+
+
+def check_count(name: str, count: Optional[int]) -> None:
+    """Raise TypeError or ValueError unless ``count`` is a number above 0, or None for no limit."""
+    if count is None:
+        return
+    if not isinstance(count, int):
+        raise TypeError(f"{name} must be int or None, not {type(count).__name__}")
+    if count <= 0:
+        raise ValueError(f"{name} must be positive or None, not {count}")
 
 
 def check_timeout(name: str, seconds: Optional[float], can_be_none: bool = True) -> None:

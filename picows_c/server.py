@@ -3,86 +3,142 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 import ssl as ssl_module
+import sys
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
 from .enums import WSAutoPingStrategy
+from .extras import import_extra
 from .handshake import (
+    WSOrigin,
     WSRequestRefused,
+    WSSubprotocolChooser,
     WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
     accept_for,
+    check_origin,
     check_request,
     check_upgrade,
+    choose_subprotocol,
+    is_upgrade,
+    make_origins,
+    make_subprotocols,
+    offered_subprotocols,
     uses_extension,
 )
 from .listener import WSListener
-from .listening import Listening, WSServer, bind_sockets
+from .listening import (
+    BoundSockets,
+    HostsLike,
+    Listening,
+    LoopListening,
+    PathLike,
+    WSServer,
+    bind_sockets,
+    bind_unix_socket,
+    set_socket_options,
+)
 from .options import (
     DEFAULT_BUFFER_SIZE,
     DEFAULT_CLOSE_TIMEOUT,
     DEFAULT_HANDSHAKE_TIMEOUT,
     DEFAULT_MAX_FRAME_SIZE,
+    DEFAULT_MAX_PENDING,
     DEFAULT_SERVER_PING_TIMEOUT,
     ConnectionOptions,
     WSLoggerLike,
     WSSocketOptions,
+    check_count,
+    check_socket_options,
+    check_timeout,
 )
-from .poller import Poller, choose_way
+from .poller import choose_way
 from .protocol import WSProtocol
 
 WSServerListenerFactory = Callable[
     [WSUpgradeRequest], Union[WSListener, WSUpgradeResponseWithListener, None]
 ]
 
-# What is handed on to loop.create_server().
-_SERVER_OPTIONS = {
-    "backlog",
-    "family",
-    "flags",
-    "keep_alive",
-    "reuse_address",
-    "reuse_port",
-    "sock",
-    "ssl",
-    "ssl_handshake_timeout",
-    "ssl_shutdown_timeout",
-    "start_serving",
-}
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """The checked options that the connections of one server share."""
+
+    connection: ConnectionOptions
+    factory: WSServerListenerFactory
+    origins: Optional[tuple[WSOrigin, ...]]
+    subprotocols: Union[tuple[str, ...], WSSubprotocolChooser]
+    socket_options: WSSocketOptions
 
 
 class ServerProtocol(WSProtocol):
     """A connection that the peer opened."""
 
-    __slots__ = ("_factory", "_server")
+    __slots__ = ("_server", "_server_options")
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        options: ConnectionOptions,
-        factory: WSServerListenerFactory,
-        server: WSServer,
+        self, loop: asyncio.AbstractEventLoop, options: ServerOptions, server: WSServer
     ) -> None:
-        super().__init__(loop, options, False)
+        super().__init__(loop, options.connection, False)
         self._server = server
-        self._factory: Optional[WSServerListenerFactory] = factory
+        self._server_options = options
+
+    def tls_started(self, transport: asyncio.Transport) -> None:
+        """Be one of the server's connections from the beginning of the TLS handshake."""
+        self._underlying = transport
+        self._peer = transport.get_extra_info("peername")
+        self._server._attach(self)
+
+    def tls_failed(self, error: BaseException) -> None:
+        """Let the server know that there will be no connection."""
+        super().tls_failed(error)
+        self._underlying = None
+        self._server._detach(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the request."""
         super().connection_made(transport)
-        self._server._attach(self)
         self._log(logging.INFO, "New connection accepted")
+        self._set_socket_options(transport)
+        self._server._attach(self)
+
+    def _set_socket_options(self, transport: asyncio.BaseTransport) -> None:
+        """Set on an accepted unix socket what a TCP socket inherits from the listening one."""
+        options = self._server_options.socket_options
+        sock = transport.get_extra_info("socket") if options else None
+        if sock is not None and sock.family == getattr(socket, "AF_UNIX", None):
+            try:
+                set_socket_options(sock, options)
+            except OSError as error:
+                self._log(logging.ERROR, "%s", error)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Let the server know."""
-        super().connection_lost(exc)
-        self._server._detach(self)
+        try:
+            super().connection_lost(exc)
+        finally:
+            self._server._detach(self)
+
+    def disconnect(self, graceful: bool) -> None:
+        """End the connection; in the TLS handshake there is nothing that could be said."""
+        super().disconnect(graceful and self.transport is not None)
+
+    def close_gracefully(self, code: int, reason: bytes) -> None:
+        """Begin the closing handshake; drop a connection that has not upgraded."""
+        if self._is_open:
+            assert self.transport is not None
+            self.transport.send_close(code, reason)
+        elif not self._is_shutting:
+            self.disconnect(False)
 
     def _handshake_timed_out(self) -> None:
         self._log(logging.INFO, "websocket handshake timeout")
@@ -106,6 +162,7 @@ class ServerProtocol(WSProtocol):
         is_head = method == b"HEAD"
         try:
             check_request(request)
+            offered = self._admit(request) if is_upgrade(request) else []
             response, listener = self._ask_factory(request)
             if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
@@ -117,25 +174,40 @@ class ServerProtocol(WSProtocol):
                 "Connection": "Upgrade",
                 "Sec-WebSocket-Accept": accept_for(key),
             }
+            ours = self._server_options.subprotocols
+            subprotocol = choose_subprotocol(request, offered, response, ours)
+            if subprotocol is not None:
+                agreed["Sec-WebSocket-Protocol"] = subprotocol
             data = response._to_bytes(agreed, True)
         except WSRequestRefused as refusal:
             self._refuse(refusal, is_head)
             return
         except Exception as error:
             # What went wrong is for the log, not for the peer.
-            self._log(logging.ERROR, "Exception in the listener factory", exc_info=error)
+            self._log(logging.ERROR, "Exception while a request was answered", exc_info=error)
             self._refuse(WSRequestRefused(500, ""), is_head)
             return
         self._underlying.write(data)
+        transport.subprotocol = subprotocol
+        self._server._upgraded(self)
         self._open(listener, response, uses_extension(response))
+
+    def _admit(self, request: WSUpgradeRequest) -> list[str]:
+        """Refuse an upgrade that needs no factory for it; return the offered subprotocols.
+
+        The factory may do what only a peer from an allowed origin may ask for, or what costs more
+        than a server has left that is full.
+        """
+        check_origin(request, self._server_options.origins)
+        offered = offered_subprotocols(request)
+        if not self._server._take_in():
+            raise WSRequestRefused(503, "too many connections")
+        return offered
 
     def _ask_factory(
         self, request: WSUpgradeRequest
     ) -> tuple[WSUpgradeResponse, Optional[WSListener]]:
-        factory = self._factory
-        self._factory = None
-        assert factory is not None
-        answer = factory(request)
+        answer = self._server_options.factory(request)
         if answer is None:
             not_found = WSUpgradeResponse.create_error_response(404, b"404 Not Found")
             return not_found, None
@@ -169,9 +241,20 @@ class ServerProtocol(WSProtocol):
 
 async def ws_create_server(
     ws_listener_factory: WSServerListenerFactory,
-    host: Union[str, list[str], None] = None,
+    host: HostsLike = None,
     port: Optional[int] = None,
     *,
+    sock: Optional[socket.socket] = None,
+    family: int = socket.AF_UNSPEC,
+    flags: int = socket.AI_PASSIVE,
+    reuse_address: Optional[bool] = None,
+    reuse_port: Optional[bool] = None,
+    keep_alive: Optional[bool] = None,
+    ssl: Optional[ssl_module.SSLContext] = None,
+    ssl_handshake_timeout: Optional[float] = None,
+    ssl_shutdown_timeout: Optional[float] = None,
+    backlog: int = 100,
+    start_serving: bool = True,
     disconnect_on_exception: bool = True,
     websocket_handshake_timeout: Optional[float] = DEFAULT_HANDSHAKE_TIMEOUT,
     close_timeout: Optional[float] = DEFAULT_CLOSE_TIMEOUT,
@@ -185,10 +268,13 @@ async def ws_create_server(
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
     max_write_buffer_size: Optional[int] = None,
     on_write_overflow: str = "disconnect",
+    origins: Optional[Sequence[WSOrigin]] = None,
+    subprotocols: Union[Sequence[str], WSSubprotocolChooser, None] = None,
+    max_connections: Optional[int] = None,
+    max_pending_connections: Optional[int] = DEFAULT_MAX_PENDING,
     socket_options: WSSocketOptions = (),
     transport: str = "auto",
     use_aiofastnet: Optional[bool] = None,
-    **kwargs: Any,
 ) -> WSServer:
     """Listen for connections (RFC 6455, 4.2) and return a server like asyncio.Server.
 
@@ -198,6 +284,19 @@ async def ws_create_server(
         raises is logged, and the peer gets a bare 500.
     :param host: the address, or several, to listen on; None for all.
     :param port: the port; 0 or None for any free one.
+    :param sock: a bound socket to listen on, instead of host and port; the server closes it.
+    :param family: of the addresses of ``host``: ``socket.AF_INET`` or ``socket.AF_INET6``.
+    :param flags: for ``getaddrinfo()``.
+    :param reuse_address: SO_REUSEADDR; None for True on POSIX.
+    :param reuse_port: SO_REUSEPORT.
+    :param keep_alive: SO_KEEPALIVE on the connections.
+    :param ssl: a context for wss.
+    :param ssl_handshake_timeout: seconds for the TLS handshake; None for 60.
+    :param ssl_shutdown_timeout: seconds for the end of TLS, None for 30 (with
+        ``transport="loop"`` from CPython 3.11 on); ``close_timeout`` bounds it in any case.
+    :param backlog: connections that may wait to be accepted.
+    :param start_serving: whether connections are accepted at once; else by
+        ``server.start_serving()``.
     :param disconnect_on_exception: whether an exception of ``on_ws_frame`` ends the connection.
     :param websocket_handshake_timeout: seconds that a peer has to send its request; None for no
         limit.
@@ -220,97 +319,185 @@ async def ws_create_server(
         None for no limit.
     :param on_write_overflow: what becomes of a message beyond that: ``"disconnect"`` aborts the
         connection, ``"drop"`` drops whole messages and counts them in ``transport.stats``.
+    :param origins: the values of ``Origin`` that may upgrade (RFC 6455, 10.2): a str, without
+        regard to case; a compiled pattern, which has to match all of it; None for requests without
+        the header, as programs send them. Any other origin gets a 403 before the factory is called.
+        None instead of a sequence allows all.
+    :param subprotocols: what this side speaks, in its order of preference (RFC 6455, 4.2.2); the
+        first one that the client offers is agreed on, see ``transport.subprotocol``. Or a callable
+        ``f(request, offered)`` that returns one of ``offered``, or None; it is called after the
+        factory, where the client offers any. A response of the factory that names a subprotocol
+        has the last word. Without a common one the connection goes on without one.
+    :param max_connections: open connections from which on upgrades get a 503, without the factory
+        being called; other requests are answered as ever. None for no limit.
+    :param max_pending_connections: connections that have not upgraded yet, from which on the oldest
+        of them is dropped for each new one. With ``transport="loop"`` one whose TLS handshake is
+        not done is not seen, and does not count. None for no limit.
     :param socket_options: ``(level, option, value)`` as for ``socket.setsockopt()``, set before
-        listen.
+        bind (with ``sock``: before listen). The connections inherit what the system lets them
+        inherit, on Linux nearly all. TCP_NODELAY is on in any case.
     :param transport: the way of the bytes: ``"auto"`` for our poller where there is one, ``"loop"``
         for the event loop's own transports.
     :param use_aiofastnet: None or False for ours (or the loop's, see above), True for aiofastnet's
         transports (the extra ``picows_c[aiofastnet]``).
-    :param kwargs: as for ``loop.create_server()``: ssl, sock, family, flags, backlog,
-        reuse_address, reuse_port, keep_alive, start_serving, ssl_handshake_timeout,
-        ssl_shutdown_timeout.
-    :raises OSError: the address cannot be listened on.
+    :raises ImportError: ``use_aiofastnet=True`` without aiofastnet.
+    :raises OSError: the address cannot be listened on; a socket option cannot be set.
     :raises TypeError: an argument of the wrong type, an unknown keyword.
-    :raises ValueError: an argument out of its range.
+    :raises ValueError: an argument out of its range, arguments that contradict each other.
     """
-    unknown = sorted(set(kwargs) - _SERVER_OPTIONS)
-    if unknown:
-        raise TypeError(f"ws_create_server() got an unexpected keyword argument {unknown[0]!r}")
+    given = dict(locals())  # first of all: what the caller gave, by name
+    names = ("host", "port", "sock", "family", "flags", "reuse_address", "reuse_port", "keep_alive")
+    address = {name: given.pop(name) for name in names}
+    bind = functools.partial(bind_sockets, asyncio.get_running_loop(), **address)
+    return await _serve(bind, **given)
+
+
+async def ws_create_unix_server(
+    ws_listener_factory: WSServerListenerFactory,
+    path: Optional[PathLike] = None,
+    *,
+    sock: Optional[socket.socket] = None,
+    mode: Optional[int] = None,
+    cleanup_socket: bool = True,
+    ssl: Optional[ssl_module.SSLContext] = None,
+    ssl_handshake_timeout: Optional[float] = None,
+    ssl_shutdown_timeout: Optional[float] = None,
+    backlog: int = 100,
+    start_serving: bool = True,
+    disconnect_on_exception: bool = True,
+    websocket_handshake_timeout: Optional[float] = DEFAULT_HANDSHAKE_TIMEOUT,
+    close_timeout: Optional[float] = DEFAULT_CLOSE_TIMEOUT,
+    logger_name: WSLoggerLike = None,
+    enable_auto_ping: bool = False,
+    auto_ping_idle_timeout: float = DEFAULT_SERVER_PING_TIMEOUT,
+    auto_ping_reply_timeout: float = DEFAULT_SERVER_PING_TIMEOUT,
+    auto_ping_strategy: int = WSAutoPingStrategy.PING_WHEN_IDLE,
+    enable_auto_pong: bool = True,
+    max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
+    read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
+    max_write_buffer_size: Optional[int] = None,
+    on_write_overflow: str = "disconnect",
+    origins: Optional[Sequence[WSOrigin]] = None,
+    subprotocols: Union[Sequence[str], WSSubprotocolChooser, None] = None,
+    max_connections: Optional[int] = None,
+    max_pending_connections: Optional[int] = DEFAULT_MAX_PENDING,
+    socket_options: WSSocketOptions = (),
+    transport: str = "auto",
+    use_aiofastnet: Optional[bool] = None,
+) -> WSServer:
+    """Listen on a unix socket; everything that is not said here is as for ws_create_server().
+
+    :param path: the socket's file, a str, bytes or path-like object; on Linux also an abstract
+        name, which begins with a NUL. A socket that is there already is replaced.
+    :param sock: a bound unix socket, instead of a path; the server closes it.
+    :param mode: the file's permissions, as for ``os.chmod()``, set before anybody can connect; None
+        for what the umask leaves.
+    :param cleanup_socket: remove the file when the server is closed, unless it has been replaced.
+    :param socket_options: are set on each connection, too: unix sockets inherit nothing.
+    :raises NotImplementedError: there are no unix sockets on this platform.
+    :raises OSError: the path cannot be listened on; a socket option cannot be set.
+    :raises TypeError: an argument of the wrong type, an unknown keyword.
+    :raises ValueError: an argument out of its range, arguments that contradict each other.
+    """
+    given = dict(locals())  # first of all: what the caller gave, by name
+    names = ("path", "sock", "mode", "cleanup_socket")
+    address = {name: given.pop(name) for name in names}
+
+    async def bind(*, socket_options: WSSocketOptions) -> BoundSockets:
+        return bind_unix_socket(**address, socket_options=socket_options)
+
+    return await _serve(bind, **given)
+
+
+async def _serve(
+    bind: Callable[..., Awaitable[BoundSockets]],
+    ws_listener_factory: WSServerListenerFactory,
+    *,
+    ssl: Optional[ssl_module.SSLContext],
+    ssl_handshake_timeout: Optional[float],
+    ssl_shutdown_timeout: Optional[float],
+    backlog: int,
+    start_serving: bool,
+    origins: Optional[Sequence[WSOrigin]],
+    subprotocols: Union[Sequence[str], WSSubprotocolChooser, None],
+    max_connections: Optional[int],
+    max_pending_connections: Optional[int],
+    socket_options: WSSocketOptions,
+    transport: str,
+    use_aiofastnet: Optional[bool],
+    **connection: Any,
+) -> WSServer:
+    """Check the arguments, bind the sockets and serve; ``connection`` is for ConnectionOptions."""
     if not callable(ws_listener_factory):
         raise TypeError("ws_listener_factory must be callable")
-    context = kwargs.get("ssl")
+    _check_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    if not isinstance(backlog, int):
+        raise TypeError(f"backlog must be int, not {type(backlog).__name__}")
+    if not isinstance(use_aiofastnet, (bool, type(None))):
+        raise TypeError(f"use_aiofastnet must be bool or None, not {use_aiofastnet!r}")
+    check_count("max_connections", max_connections)
+    check_count("max_pending_connections", max_pending_connections)
+    options = ServerOptions(
+        ConnectionOptions.make("server", **connection),
+        ws_listener_factory,
+        make_origins(origins),
+        make_subprotocols(subprotocols),
+        check_socket_options(socket_options),
+    )
+    loop = asyncio.get_running_loop()
+    poller = choose_way(transport, loop)
+    create_server: Callable[..., Any] = loop.create_server
+    if use_aiofastnet:
+        aiofastnet = import_extra("aiofastnet", "aiofastnet", "use_aiofastnet=True")
+        create_server = functools.partial(aiofastnet.create_server, loop)
+
+    server = WSServer(
+        loop,
+        lambda s: ServerProtocol(loop, options, s),
+        options.connection.logger,
+        max_connections,
+        max_pending_connections,
+    )
+    bound = await bind(socket_options=options.socket_options)
+    try:
+        if poller is not None and not use_aiofastnet:
+            server._listening = Listening(
+                server,
+                bound,
+                poller,
+                backlog,
+                ssl,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+            )
+        else:
+            server._listening = LoopListening(server, bound)
+            loops: dict[str, Any] = {"ssl": ssl, "ssl_handshake_timeout": ssl_handshake_timeout}
+            # asyncio knows it since CPython 3.11.
+            if ssl_shutdown_timeout is not None and sys.version_info >= (3, 11):
+                loops["ssl_shutdown_timeout"] = ssl_shutdown_timeout
+            await server._listening.create(create_server, backlog=backlog, **loops)
+        if start_serving:
+            await server.start_serving()
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _check_tls(
+    context: Optional[ssl_module.SSLContext],
+    handshake_timeout: Optional[float],
+    shutdown_timeout: Optional[float],
+) -> None:
     if context is not None and not isinstance(context, ssl_module.SSLContext):
         raise TypeError(f"ssl must be an SSLContext, not {type(context).__name__}")
     if context is not None and context.protocol == ssl_module.PROTOCOL_TLS_CLIENT:
         raise TypeError("ssl is a client's context (PROTOCOL_TLS_CLIENT)")
-    options = ConnectionOptions.make(
-        "server",
-        logger_name=logger_name,
-        disconnect_on_exception=disconnect_on_exception,
-        websocket_handshake_timeout=websocket_handshake_timeout,
-        close_timeout=close_timeout,
-        enable_auto_ping=enable_auto_ping,
-        auto_ping_idle_timeout=auto_ping_idle_timeout,
-        auto_ping_reply_timeout=auto_ping_reply_timeout,
-        auto_ping_strategy=auto_ping_strategy,
-        enable_auto_pong=enable_auto_pong,
-        max_frame_size=max_frame_size,
-        read_buffer_init_size=read_buffer_init_size,
-        max_write_buffer_size=max_write_buffer_size,
-        on_write_overflow=on_write_overflow,
-    )
-    loop = asyncio.get_running_loop()
-    server = WSServer(loop, lambda s: ServerProtocol(loop, options, ws_listener_factory, s))
-    poller = choose_way(transport, loop)
-    if poller is None:
-        server._loops_server = await loop.create_server(
-            lambda: server._make_protocol(server), host, port, **kwargs
-        )
-        return server
-    await _listen(server, poller, host, port, **kwargs)
-    return server
-
-
-async def _listen(
-    server: WSServer,
-    poller: Poller,
-    host: Union[str, list[str], None],
-    port: Optional[int],
-    *,
-    sock: Optional[socket.socket] = None,
-    ssl: Optional[ssl_module.SSLContext] = None,
-    backlog: int = 100,
-    start_serving: bool = True,
-    ssl_handshake_timeout: Optional[float] = None,
-    ssl_shutdown_timeout: Optional[float] = None,
-    **options: Any,
-) -> None:
-    """Listen on the poller; the arguments mean what they mean to loop.create_server()."""
     for name, seconds in (
-        ("ssl_handshake_timeout", ssl_handshake_timeout),
-        ("ssl_shutdown_timeout", ssl_shutdown_timeout),
+        ("ssl_handshake_timeout", handshake_timeout),
+        ("ssl_shutdown_timeout", shutdown_timeout),
     ):
-        if seconds is not None and ssl is None:
+        check_timeout(name, seconds)
+        if seconds is not None and context is None:
             raise ValueError(f"{name} is only meaningful with ssl")
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"{name} should be a positive number, got {seconds}")
-    if sock is not None:
-        if host is not None or port is not None:
-            raise ValueError("host/port and sock can not be specified at the same time")
-        if sock.type != socket.SOCK_STREAM:
-            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
-        sock.setblocking(False)
-        sockets = [sock]
-    elif host is None and port is None:
-        raise ValueError("Neither host/port nor sock were specified")
-    else:
-        sockets = await bind_sockets(server.get_loop(), host, port, **options)
-    server._listening = Listening(
-        server, poller, sockets, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout
-    )
-    if start_serving:
-        try:
-            server._listening.start()
-        except BaseException:
-            server.close()
-            raise

@@ -48,13 +48,15 @@ PY_IMPORTS = {
     },
     "poller": {"_core"},
     "stream": {"_core", "poller"},
-    "listening": {"_core", "poller", "stream"},
+    "listening": {"_core", "enums", "options", "poller", "stream"},
     "connecting": {"poller", "proxy", "stream", "url"},
     "client": {
         "connecting", "enums", "errors", "extras", "handshake", "listener", "options", "poller",
         "protocol", "proxy", "redirects", "transport", "url",
     },
-    "server": {"enums", "handshake", "listener", "listening", "options", "poller", "protocol"},
+    "server": {
+        "enums", "extras", "handshake", "listener", "listening", "options", "poller", "protocol",
+    },
     "__init__": {
         "_core", "client", "closing", "enums", "errors", "handshake", "listener", "listening",
         "options", "server", "stats", "transport", "url", "version",

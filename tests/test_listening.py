@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import ssl
+import struct
 import sys
 from typing import Any
 
@@ -16,6 +17,7 @@ from conftest import Net
 from helpers import EchoListener, Recorder, request_bytes
 
 from picows_c import WSMsgType, WSServer, ws_connect, ws_create_server
+from picows_c.listening import bind_sockets
 
 
 @pytest.fixture
@@ -55,12 +57,6 @@ async def is_refused(address):
         return True
     writer.close()
     return False
-
-
-def hangs_after_failure(way, loop_kind):
-    """uvloop's own create_server() does not know an address twice, and when one of several
-    fails its loop.close() never returns."""
-    return way == "loop" and loop_kind == "uvloop"
 
 
 async def pending(task, turns=20):
@@ -119,9 +115,7 @@ async def test_no_host_means_all_addresses(create, host):
     await finish(server)
 
 
-async def test_the_same_address_twice_is_one_socket(create, way, loop_kind):
-    if hangs_after_failure(way, loop_kind):
-        return
+async def test_the_same_address_twice_is_one_socket(create):
     server = await create(["127.0.0.1", "127.0.0.1"], 0)
     assert len(server.sockets) == 1
     await finish(server)
@@ -175,26 +169,134 @@ async def test_reuse_port(create):
     assert await is_refused(("127.0.0.1", port))
 
 
-async def test_a_port_in_use(create, way, loop_kind):
+async def test_a_port_in_use(create):
     server = await create("127.0.0.1", 0)
     port = port_of(server)
     with pytest.raises(OSError, match="error while attempting to bind on address") as caught:
         await create("127.0.0.1", port)
     assert caught.value.errno == errno.EADDRINUSE
     assert str(port) in str(caught.value)
-    if not hangs_after_failure(way, loop_kind):
-        # Of several sockets none is left.
-        with pytest.raises(OSError, match="error while attempting to bind on address"):
-            await create(["127.0.0.3", "127.0.0.1"], port)
-        assert await is_refused(("127.0.0.3", port))
+    # Of several sockets none is left.
+    with pytest.raises(OSError, match="error while attempting to bind on address"):
+        await create(["127.0.0.3", "127.0.0.1"], port)
+    assert await is_refused(("127.0.0.3", port))
     await finish(server)
 
 
 async def test_an_address_of_somebody_else(create):
-    # asyncio's own words changed in CPython 3.13.
-    said = "error while attempting to bind on address|could not bind on any address"
-    with pytest.raises(OSError, match=said):
-        await create("192.0.2.1", 0)
+    for hosts in ("192.0.2.1", ["192.0.2.1", "127.0.0.1"], ["127.0.0.1", "192.0.2.1"]):
+        with pytest.raises(OSError, match="error while attempting to bind on address") as caught:
+            await create(hosts, 0)
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+def infos(*hosts):
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in hosts]
+
+
+@pytest.mark.parametrize("hosts", [["192.0.2.1", "127.0.0.1"], ["127.0.0.1", "192.0.2.1"]])
+async def test_an_address_of_a_name_that_is_not_here_is_left_out(create, monkeypatch, hosts):
+    """localhost is ::1, too, where there is no IPv6."""
+
+    async def getaddrinfo(host, port, **options):
+        return infos(*hosts)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    server = await create("name", 0)
+    assert [sock.getsockname()[0] for sock in server.sockets] == ["127.0.0.1"]
+    await finish(server)
+
+
+async def test_a_name_without_an_address_here(create, monkeypatch):
+    async def getaddrinfo(host, port, **options):
+        return infos("192.0.2.1", "203.0.113.9")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    with pytest.raises(OSError, match=r"203\.0\.113\.9"):
+        await create("name", 0)
+
+
+async def test_a_family_that_is_not_here_is_left_out(create, monkeypatch):
+    class Socket(socket.socket):
+        def __init__(self, family=-1, *args, **options):
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *args, **options)
+
+    async def getaddrinfo(host, port, **options):
+        six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0))
+        return [six, *infos("127.0.0.1")]
+
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", Socket)
+        patch.setattr(loop, "getaddrinfo", getaddrinfo, raising=False)
+        bound = await bind_sockets(loop, "name", 0)
+    assert [sock.getsockname()[0] for sock in bound.sockets] == ["127.0.0.1"]
+    bound.close()
+
+
+# ---- socket options ----
+
+OPTIONS = [
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, 54_321),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 7, 0)),
+]
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["host", "sock"])
+async def test_socket_options_are_set_and_inherited(create, own):
+    listener = Recorder()
+    if own:
+        sock = socket.socket()
+        sock.bind(("127.0.0.1", 0))
+        server = await create(sock=sock, socket_options=OPTIONS, factory=lambda: listener)
+    else:
+        server = await create("127.0.0.1", 0, socket_options=OPTIONS, factory=lambda: listener)
+    (listening,) = server.sockets
+
+    def get(sock, option):
+        return sock.getsockopt(*option[:2], *([16] if isinstance(option[2], bytes) else []))
+
+    assert get(listening, OPTIONS[0]) in (54_321, 2 * 54_321)
+    assert get(listening, OPTIONS[1]) != 0
+    assert get(listening, OPTIONS[2]) == OPTIONS[2][2]
+    transport, _ = await ws_connect(Recorder, f"ws://127.0.0.1:{port_of(server)}/")
+    await listener.connected.wait()
+    accepted = listener.transport.underlying_transport.get_extra_info("socket")
+    for option in OPTIONS:
+        if sys.platform == "linux":
+            assert get(accepted, option) == get(listening, option)
+    # This one is ours in any case.
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    transport.disconnect()
+    await transport.wait_disconnected()
+    await finish(server)
+
+
+async def test_a_socket_option_is_set_before_bind(create):
+    """An address that is in use: SO_REUSEPORT is no help afterwards."""
+    option = (socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    first = await create("127.0.0.1", 0, socket_options=[option])
+    second = await create("127.0.0.1", port_of(first), socket_options=[option])
+    await finish(first)
+    await finish(second)
+
+
+async def test_a_socket_option_that_cannot_be_set(create):
+    option = (socket.IPPROTO_TCP, 9999, 1)
+    with pytest.raises(OSError, match=r"cannot set the socket option \(6, 9999, 1\)") as caught:
+        await create("127.0.0.1", 0, socket_options=[option])
+    assert caught.value.errno == errno.ENOPROTOOPT
+
+
+async def test_keep_alive(create):
+    for keep_alive in (True, False):
+        server = await create("127.0.0.1", 0, keep_alive=keep_alive)
+        value = server.sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert bool(value) is keep_alive
+        await finish(server)
 
 
 async def test_backlog(create):
@@ -412,10 +514,10 @@ async def test_async_with(create):
 # ---- bad arguments ----
 
 
-async def test_bad_arguments(create, way, certificates):
+async def test_bad_arguments(create, certificates):
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    context = certificates.server()
+    context, client = certificates.server(), certificates.client()
     with sock:
         for error, args, options in [
             (ValueError, ("127.0.0.1", 0), {"sock": sock}),
@@ -427,11 +529,15 @@ async def test_bad_arguments(create, way, certificates):
             (ValueError, ("127.0.0.1", 0), {"ssl": context, "ssl_handshake_timeout": -1}),
             (TypeError, ("127.0.0.1", 0), {"ssl": True}),
             (TypeError, ("127.0.0.1", 0), {"ssl": "context"}),
+            (TypeError, ("127.0.0.1", 0), {"ssl": client}),
             (TypeError, ("127.0.0.1", 0), {"unknown": 1}),
+            (TypeError, ("127.0.0.1", 0), {"backlog": "5"}),
+            (TypeError, (), {"sock": "socket"}),
+            (TypeError, ("127.0.0.1", 0), {"use_aiofastnet": "yes"}),
         ]:
-            if way == "loop" and error is ValueError:
-                continue  # the loop's own say, and uvloop's differs
-            with pytest.raises(error):
+            # Both of what contradicts each other are named.
+            named = [name for name in ("sock", "ssl_handshake_timeout") if name in options]
+            with pytest.raises(error, match=".*".join(named) or None):
                 await create(*args, **options)
         assert sock.fileno() >= 0
 
@@ -461,11 +567,7 @@ async def test_a_factory_that_cannot_be_called(way):
         await ws_create_server(None, "127.0.0.1", 0, transport=way)
 
 
-async def test_a_failure_leaves_no_descriptors(create, way, loop_kind):
-    if way == "loop" and sys.version_info >= (3, 13):
-        pytest.skip("asyncio leaves out addresses that it cannot bind from CPython 3.13 on")
-    if hangs_after_failure(way, loop_kind):
-        return
+async def test_a_failure_leaves_no_descriptors(create):
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     for _ in range(5):
         with pytest.raises(OSError):

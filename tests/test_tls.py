@@ -1001,7 +1001,7 @@ async def test_renegotiation_that_a_client_asks_for(net, need):
                 reads = tls.reads
                 peer.write(b"R\n")  # a command where a read begins with it
                 await send_while_it_waits(tls, reads, send)
-                await peer.until(lambda: len(peer.numbers()) == sent)
+                await peer.until(lambda n=sent: len(peer.numbers()) == n)
                 assert peer.numbers() == list(range(sent))
                 peer.write(client_frame(BINARY, b"after %d" % i, mask=bytes(4)))
                 assert bytes(await soon(listener.frames.get())) == b"after %d" % i
@@ -1049,11 +1049,11 @@ async def test_renegotiation_that_a_server_asks_for(net, need, tmp_path):
         for i in range(4):
             stream.write(b"<%d>" % sent)
             sent += 1
-            await peer.until(lambda: len(peer.numbers()) == sent)
+            await peer.until(lambda n=sent: len(peer.numbers()) == n)
             reads = tls.reads
             peer.write(b"r\n")
             await send_while_it_waits(tls, reads, send)
-            await peer.until(lambda: len(peer.numbers()) == sent)
+            await peer.until(lambda n=sent: len(peer.numbers()) == n)
             assert peer.numbers() == list(range(sent))
             peer.write(b"after %d\n" % i)
             assert await soon(client.reader.readline()) == b"after %d\n" % i
