@@ -12,6 +12,13 @@ from typing import Any, Optional
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
+def xor(payload: bytes, key: bytes) -> bytes:
+    """Mask or unmask, in one go."""
+    n = len(payload)
+    keys = (key * (n // 4 + 1))[:n]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")).to_bytes(n, "big")
+
+
 def frame_bytes(
     opcode: int,
     payload: bytes = b"",
@@ -36,7 +43,7 @@ def frame_bytes(
         head = struct.pack("!BBQ", first, bit | 127, n)
     if mask is None:
         return head + payload
-    return head + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
+    return head + mask + xor(payload, mask)
 
 
 def client_frame(opcode: int, payload: bytes = b"", **options: Any) -> bytes:
@@ -62,8 +69,7 @@ async def read_any_frame(reader: asyncio.StreamReader) -> tuple[int, bytes, bool
     masked = bool(second & 0x80)
     key = await reader.readexactly(4) if masked else b"\0\0\0\0"
     payload = await reader.readexactly(n)
-    payload = bytes(b ^ key[i % 4] for i, b in enumerate(payload))
-    return first, payload, masked
+    return first, xor(payload, key), masked
 
 
 def request_bytes(path: str = "/", drop: tuple[str, ...] = (), **replace: str) -> bytes:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from wire import accept_for, frame_bytes, read_any_frame, read_head, request_bytes
 
@@ -339,4 +339,4 @@ def pem(name: str) -> str:
 
 def without_port(text: Any) -> str:
     """Text with local addresses made the same in every run."""
-    return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", str(text))
+    return re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT", str(text))

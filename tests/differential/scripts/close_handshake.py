@@ -1,6 +1,6 @@
 """The closing handshake where the listener leaves all to the library."""
 
-from kit import CLOSE, IMPATIENCE, ROLES, TEXT, close_record, link, ours, outcome, recorder
+from kit import CLOSE, IMPATIENCE, ROLES, TEXT, close_record, code_of, link, ours, outcome, recorder
 
 DIFFERS = {
     "close-answered": [
@@ -58,11 +58,9 @@ async def main(ws, log):
 
         async with link(ws, role) as there:
             there.peer.send(there.peer.frame(CLOSE, ok) + there.peer.frame(CLOSE, ok))
-            codes = [
-                frame if isinstance(frame, str) else frame[1][:2]
-                for frame in await there.peer.rest()
-            ]
-            log(f"{role}: two CLOSEs", codes)
+            log(f"{role}: two CLOSEs", code_of(await there.peer.receive()))
+            there.peer.end()
+            await there.events()
 
         records = []
         listener = recorder(

@@ -55,7 +55,6 @@ async def main(ws, log):
             "two arguments": two,
             "none": none,
             "both with defaults": defaults,
-            "a lambda": lambda: ws.WSListener(),
             "a partial": functools.partial(two),
             "one argument": one,
             "a TypeError inside": type_error,
