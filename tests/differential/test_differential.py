@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LOOPS, require
+from conftest import LOOPS
 
 import picows_c
 
@@ -46,39 +46,38 @@ def is_oracle(python: Path) -> bool:
     return python.exists() and subprocess.call([str(python), "-c", code]) == 0
 
 
-@pytest.fixture(scope="session")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    require("trustme", importlib.util.find_spec("trustme"), "tests/differential")
+def make_certificates(folder: Path) -> None:
     import trustme
 
-    folder = tmp_path_factory.mktemp("pem")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     server = authority.issue_cert("127.0.0.1", "localhost")
     server.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
-    return folder
 
 
 @pytest.fixture(scope="session")
-def logs(pem: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Log]:
-    """What every script told, by library and loop; one process each, side by side."""
-    require("picows 2.3.1 (make oracle)", is_oracle(ORACLE), "tests/differential")
-    package = str(Path(picows_c.__file__).resolve().parents[1])
+def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Log]:
+    """What every script told, by library and loop; one process each, side by side.
+
+    Empty where something is missing.
+    """
+    if not is_oracle(ORACLE) or not importlib.util.find_spec("trustme"):
+        return {}
     folder = tmp_path_factory.mktemp("differential")
+    make_certificates(folder)
+    environment = {**os.environ, "PICOWS_DIFFERENTIAL_PEM": str(folder)}
+    environment.pop("PYTHONPATH", None)
+    ours = {**environment, "PYTHONPATH": str(Path(picows_c.__file__).resolve().parents[1])}
     runs = {}
     for kind in LOOPS:
-        for module, python in (("picows", str(ORACLE)), ("picows_c", sys.executable)):
-            environment = {**os.environ, "PICOWS_DIFFERENTIAL_PEM": str(pem)}
-            environment.pop("PYTHONPATH", None)
-            if module == "picows_c":
-                environment["PYTHONPATH"] = package
+        for module, python, env in (
+            ("picows", str(ORACLE), environment),
+            ("picows_c", sys.executable, ours),
+        ):
             path = folder / f"{module}-{kind}"
             with open(f"{path}.out", "w") as out, open(f"{path}.err", "w") as err:
                 run = subprocess.Popen(
-                    [python, str(HERE / "run.py"), module, kind],
-                    env=environment,
-                    stdout=out,
-                    stderr=err,
+                    [python, str(HERE / "run.py"), module, kind], env=env, stdout=out, stderr=err
                 )
             runs[module, kind] = run, path
     try:
@@ -108,7 +107,8 @@ def collect(run: subprocess.Popen[bytes], path: Path) -> Log:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_script(script: str, loop_kind: str, logs: dict[tuple[str, str], Log]) -> None:
+def test_script(script: str, loop_kind: str, logs: dict[tuple[str, str], Log], need: Any) -> None:
+    need("picows 2.3.1 (make oracle) and trustme", logs)
     theirs = logs["picows", loop_kind].get(script)
     ours = logs["picows_c", loop_kind].get(script)
     assert theirs, f"{script}.py told nothing with picows"
