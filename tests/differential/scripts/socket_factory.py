@@ -1,13 +1,9 @@
 """socket_factory."""
 
 import asyncio
-import os
 import socket
-import tempfile
 
-from kit import IMPATIENCE, Peer, accept, outcome, raw_server, recorder, without_port
-
-DIFFERS = {"unix-socket": ["a unix socket"]}
+from kit import IMPATIENCE, accept, outcome, raw_server, recorder, without_port
 
 
 async def main(ws, log):
@@ -55,25 +51,3 @@ async def main(ws, log):
                 made = [address, await listener.until("disconnected")]
             log(name, made)
         log("the argument", calls)
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "s")
-
-        async def handle(reader, writer):
-            await accept(Peer(reader, writer, False))
-
-        server = await asyncio.start_unix_server(handle, path)
-
-        def unix(_):
-            sock = socket.socket(socket.AF_UNIX)
-            sock.connect(path)
-            return sock
-
-        listener = recorder(ws)
-        connecting = ws.ws_connect(lambda: listener, "ws://127.0.0.1/", socket_factory=unix)
-        made = await outcome(connecting, IMPATIENCE)
-        if isinstance(made, tuple):
-            made[0].disconnect(False)
-            made = await listener.until("disconnected")
-        log("a unix socket", made)
-        server.close()
