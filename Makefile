@@ -10,10 +10,10 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest asan leaks fuzz bench autobahn autobahn-install peers format lint types docs dist clean
+.PHONY: help dev demo test ctest pytest asan leaks fuzz bench autobahn autobahn-install differential peers oracle format lint types docs dist clean
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- set-up: what each verb needs is made by it ----
 
@@ -52,7 +52,7 @@ test: ctest pytest  ## all tests; says what was skipped for want of a program (R
 ctest:  ## the C core's tests: sanitizers, valgrind, other architectures
 	tests/c/run.sh
 
-pytest: $(BUILT) $(VENV)/.test peers
+pytest: $(BUILT) $(VENV)/.test peers oracle
 	$(BIN)/pytest
 
 # The suite against an extension under AddressSanitizer and UndefinedBehaviorSanitizer, built with
@@ -88,17 +88,26 @@ autobahn: $(BUILT) build/autobahn/bin/wstest  ## the public conformance suite, s
 build/autobahn/bin/wstest:
 	tests/compliance/install.sh build/autobahn
 
-# ---- figures ----
-
+# picows itself, which the differential tests ask. Where it cannot be installed they are skipped, and
+# say so.
 PICOWS := build/picows
-bench: $(BUILT) $(PICOWS)/.ready  ## user CPU per echo round trip beside picows, alternating, pinned
-	$(PY) bench/compare.py --peer $(PICOWS)/bin/python
+oracle:
+	@$(MAKE) -s $(PICOWS)/.ready || echo "no picows 2.3.1: the differential tests will be skipped"
+
+# The scripts of tests/differential with both libraries.
+differential: $(BUILT) $(VENV)/.test oracle  ## picows 2.3.1 and picows_c, the same scripts with both
+	$(BIN)/pytest -q tests/differential
 
 $(PICOWS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PICOWS)
 	$(PICOWS)/bin/python -m pip install -q -U pip
 	$(PICOWS)/bin/python -m pip install -q --group bench
 	@touch $@
+
+# ---- figures ----
+
+bench: $(BUILT) $(PICOWS)/.ready  ## user CPU per echo round trip beside picows, alternating, pinned
+	$(PY) bench/compare.py --peer $(PICOWS)/bin/python
 
 # ---- habits ----
 

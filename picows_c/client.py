@@ -146,7 +146,9 @@ class ClientProtocol(WSProtocol):
 
     def _head_failed(self, status: int, text: str, head: bytes) -> None:
         """Refuse what is no HTTP; called by the reader."""
-        self._refuse(WSInvalidMessageError(f"malformed upgrade response: {text}", head))
+        raw_header, _, raw_body = head.partition(b"\r\n\r\n")
+        error = f"malformed upgrade response: {text}"
+        self._refuse(WSInvalidMessageError(error, raw_header, raw_body))
 
     def _head_received(
         self, status: int, head: bytes, version: bytes, fields: list[tuple[str, str]]

@@ -69,7 +69,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "peers" in item.path.parts or item.path.name == "test_compliance.py":
+        folders = item.path.parts
+        if {"peers", "differential"} & set(folders) or item.path.name == "test_compliance.py":
             item.add_marker(pytest.mark.peer)
 
 

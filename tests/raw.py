@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, NamedTuple, Optional, TypeVar
 
 from helpers import Recorder, accept_for, frame_bytes, read_head, request_bytes
+from wire import xor
 
 from picows_c import WSListener, WSUpgradeResponse, WSUpgradeResponseWithListener
 
@@ -51,13 +52,6 @@ def complaints(caplog: Any) -> list[logging.LogRecord]:
         for record in caplog.records
         if record.levelno >= logging.WARNING and record.name.startswith("picows_c")
     ]
-
-
-def xor(payload: bytes, key: bytes) -> bytes:
-    """Mask or unmask, in one go."""
-    n = len(payload)
-    keys = (key * (n // 4 + 1))[:n]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")).to_bytes(n, "big")
 
 
 def has_ipv6() -> bool:
