@@ -45,6 +45,18 @@ class WSFrame(Buffer):
     def get_close_message(self) -> Optional[bytes]: ...
     def get_close_reason(self) -> Optional[str]: ...
 
+@final
+class Deflate:
+    def __new__(
+        cls,
+        make_compressor: Callable[[], Any],
+        make_decompressor: Callable[[bytes], Any],
+        flush: int,
+        pool: Optional[list[Any]],
+        resets_in: bool,
+        threshold: int,
+    ) -> Deflate: ...
+
 @disjoint_base
 class WSTransport:
     def __init__(
@@ -112,6 +124,9 @@ class WSReader:
         listener: WSListener,
         max_frame_size: int,
         extended: bool,
+        assembles: bool,
+        max_message_size: int,
+        deflate: Optional[Deflate],
         /,
     ) -> None: ...
     def _stop_frames(self) -> None: ...

@@ -197,7 +197,15 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         self.listener = listener
         self._disarm()
         self._is_open = True
-        self._start_frames(transport, listener, self._options.max_frame_size, extended)
+        self._start_frames(
+            transport,
+            listener,
+            self._options.max_frame_size,
+            extended,
+            self._options.assemble_messages,
+            self._options.max_message_size,
+            deflate,
+        )
         try:
             listener.on_ws_connected(transport)
         except Exception as error:

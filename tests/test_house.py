@@ -22,7 +22,7 @@ EXT_STOREYS = [
     {"tls", "reader"},
     {"transport_type"},
     {"transport", "frame"},
-    {"loop_io"},
+    {"loop_io", "deflate"},
     {"io", "watch"},
     {"state", "object", "view", "raise", "compat"},
 ]

@@ -62,6 +62,10 @@ ws_err_text(int err)
         return "text that is not UTF-8";
     case WS_ERR_FRAME_SIZE:
         return "frame larger than max_frame_size";
+    case WS_ERR_MESSAGE_SIZE:
+        return "message larger than max_message_size";
+    case WS_ERR_DEFLATE:
+        return "compressed data that cannot be inflated";
     case WS_ERR_HTTP_SYNTAX:
         return "byte out of place in the HTTP head";
     case WS_ERR_HTTP_LINE:
@@ -87,8 +91,12 @@ ws_err_close_code(int err)
     switch (err) {
     case WS_ERR_CLOSE_TEXT:
     case WS_ERR_TEXT:
+    /* "data within a message that was not consistent with the type of the
+     * message" (7.4.1). */
+    case WS_ERR_DEFLATE:
         return WS_CLOSE_INVALID_TEXT;
     case WS_ERR_FRAME_SIZE:
+    case WS_ERR_MESSAGE_SIZE:
         return WS_CLOSE_MESSAGE_TOO_BIG;
     default:
         return err <= WS_ERR_RSV && err > WS_ERR_HTTP_SYNTAX

@@ -41,6 +41,8 @@ enum ws_err {
     WS_ERR_CLOSE_TEXT = -212,     /* close reason is not UTF-8 */
     WS_ERR_TEXT = -213,           /* text is not UTF-8 */
     WS_ERR_FRAME_SIZE = -214,     /* frame over max_frame_size */
+    WS_ERR_MESSAGE_SIZE = -215,   /* message over max_message_size */
+    WS_ERR_DEFLATE = -216,        /* compressed data that is broken */
 
     /* The peer's HTTP (RFC 9112). */
     WS_ERR_HTTP_SYNTAX = -400,    /* a byte that has no place where it stands */

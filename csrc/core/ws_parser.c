@@ -22,7 +22,14 @@ parser_first_byte(const struct ws_parser *p, unsigned byte)
     /* 5.2: "If a nonzero value is received and none of the negotiated
      * extensions defines the meaning of such a nonzero value, the receiving
      * endpoint MUST _Fail the WebSocket Connection_." */
-    if (byte & WS_BITS_RSV & ~(unsigned)p->rsv_allowed) {
+    unsigned allowed = p->rsv_allowed;
+    /* RFC 7692, 6.1: RSV1 stands on "the first fragment of the message", and
+     * "An endpoint MUST NOT set the "Per-Message Compressed" bit of control
+     * frames and non-first fragments of a data message." */
+    if (opcode == WS_OP_TEXT || opcode == WS_OP_BINARY) {
+        allowed |= p->rsv_message;
+    }
+    if (byte & WS_BITS_RSV & ~allowed) {
         return WS_ERR_RSV;
     }
     /* 5.2: "If an unknown opcode is received, the receiving endpoint MUST

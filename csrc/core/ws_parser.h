@@ -33,6 +33,8 @@ struct ws_parser {
     uint8_t from_client;
     /* rsv_allowed has the RSV bits that an extension gave a meaning. */
     uint8_t rsv_allowed;
+    /* rsv_message has those that only a message's first frame may carry. */
+    uint8_t rsv_message;
     /* in_message is 1 between the first and the last fragment of a message. */
     uint8_t in_message;
     /* have_head is 1 while |head| describes a frame that is not complete. */

@@ -1,5 +1,6 @@
 /* module.c - the module's definition and its life; nothing else. */
 #include "acceptor.h"
+#include "deflate.h"
 #include "frame.h"
 #include "poller.h"
 #include "reader.h"
@@ -55,6 +56,13 @@ exec_names(pyws_state *state)
         {&state->str_pending, "pending"},
         {&state->str_do_handshake, "do_handshake"},
         {&state->str_unwrap, "unwrap"},
+        {&state->str_compress, "compress"},
+        {&state->str_flush, "flush"},
+        {&state->str_decompress, "decompress"},
+        {&state->str_unconsumed_tail, "unconsumed_tail"},
+        {&state->str_unused_data, "unused_data"},
+        {&state->str_eof, "eof"},
+        {&state->str_pop, "pop"},
         {&state->str_head_received, "_head_received"},
         {&state->str_callback_failed, "_callback_failed"},
         {&state->str_close_complete, "_close_complete"},
@@ -120,6 +128,7 @@ module_exec(PyObject *module)
     pyws_state *state = PyModule_GetState(module);
     if (exec_mask(state) < 0 || exec_names(state) < 0 ||
         exec_enums(state) < 0 || pyws_frame_add_type(module, state) < 0 ||
+        pyws_deflate_add_type(module, state) < 0 ||
         pyws_transport_add_type(module, state) < 0 ||
         pyws_reader_add_type(module, state) < 0 ||
         pyws_poller_add_type(module, state) < 0 ||
@@ -139,6 +148,7 @@ module_exec(PyObject *module)
   visit(state->WSCloseCode);               \
   visit(state->str_on_ws_frame);           \
   visit(state->str_is_user_specific_pong); \
+  visit(state->Deflate_type);              \
   visit(state->Stream_type);               \
   visit(state->Acceptor_type);             \
   visit(state->Poller_type);               \
@@ -153,6 +163,13 @@ module_exec(PyObject *module)
   visit(state->str_unwrap);                \
   visit(state->str_is_closing);            \
   visit(state->str_get_write_buffer_size); \
+  visit(state->str_compress);              \
+  visit(state->str_flush);                 \
+  visit(state->str_decompress);            \
+  visit(state->str_unconsumed_tail);       \
+  visit(state->str_unused_data);           \
+  visit(state->str_eof);                   \
+  visit(state->str_pop);                   \
   visit(state->str_head_received);         \
   visit(state->str_callback_failed);       \
   visit(state->str_close_complete);        \

@@ -78,7 +78,8 @@ reader_is_last(const WSReaderObject *r, const struct ws_conn *conn)
         if (expected && head.opcode == WS_OP_PONG) {
             expected = 0; /* it will be taken */
         }
-        else if (ws_conn_delivers(conn, head.opcode)) {
+        else if (ws_conn_delivers(conn, head.opcode) &&
+                 (head.fin || !r->assembles)) {
             return 0;
         }
         at += head.len + head.payload_len;
@@ -198,6 +199,215 @@ reader_finish_close(WSReaderObject *r, WSTransportObject *t, unsigned code)
         PyObject_CallMethodNoArgs((PyObject *)r, r->state->str_close_complete));
 }
 
+/* Copies the payload of |head| from |received| to |to|, unmasked; both may be
+ * the same.  The first r->checked bytes are unmasked already. */
+static void
+reader_unmask(WSReaderObject *r, const struct ws_conn *conn,
+              const struct ws_head *head, const uint8_t *received, uint8_t *to)
+{
+    size_t done = r->checked, left = head->payload_len - done;
+
+    if (done > 0 && to != received) {
+        memcpy(to, received, done);
+    }
+    if (head->masked) {
+        conn->mask(to + done, received + done, left, head->key, done & 3u);
+    }
+    else if (to != received) {
+        memcpy(to + done, received + done, left);
+    }
+}
+
+/* Shows |frame|, whose payload is set, to the listener. */
+static int
+reader_show(WSReaderObject *r, WSTransportObject *t, WSFrameObject *frame)
+{
+    frame->tail_size = ws_ring_len(&r->ring);
+    frame->last_in_buffer = (uint8_t)reader_is_last(r, &t->conn);
+    if (WS_UNLIKELY(r->expects_pong)) {
+        int pong = reader_take_pong(r, frame);
+        /* What was asked can have ended the connection. */
+        if (pong != 0 || r->mode != PYWS_READ_FRAMES) {
+            reader_give_frame(r, frame);
+            return pong < 0 ? -1 : 0;
+        }
+    }
+    int rc = reader_deliver(r, t, frame);
+    reader_give_frame(r, frame);
+    return rc;
+}
+
+/* ---- whole messages ---- */
+
+/* Whether |head| is that of a message in one piece that needs no gathering. */
+static int
+reader_is_whole(const WSReaderObject *r, const struct ws_head *head)
+{
+    return head->fin && head->opcode != WS_OP_CONTINUATION &&
+           !(r->deflate != NULL && (head->rsv & WS_BIT_RSV1));
+}
+
+/* Begins the message whose first frame has |head|, unless that was done when a
+ * part of the frame was looked at. */
+static void
+reader_begin_message(WSReaderObject *r, const struct ws_head *head)
+{
+    if (head->opcode != WS_OP_CONTINUATION && r->checked == 0) {
+        ws_message_begin(&r->message, head->opcode,
+                         r->deflate != NULL && (head->rsv & WS_BIT_RSV1));
+    }
+}
+
+/* Looks at a frame that is not complete: whether its message may be that long,
+ * and whether what came of a text is one.  8.1 wants bytes that are no UTF-8 to
+ * fail the connection, and the rest of the frame may never come. */
+static int
+reader_check_early(WSReaderObject *r, const struct ws_conn *conn)
+{
+    const struct ws_head *head = &r->parser.head;
+    size_t have = ws_ring_len(&r->ring);
+
+    if (!r->parser.have_head || ws_opcode_is_control(head->opcode)) {
+        return 0;
+    }
+    reader_begin_message(r, head);
+    if (r->message.compressed) {
+        return 0;
+    }
+    if (head->payload_len > r->message.max - r->message.len) {
+        return WS_ERR_MESSAGE_SIZE;
+    }
+    if (r->message.opcode != WS_OP_TEXT || have <= head->len + r->checked) {
+        return 0;
+    }
+    have -= head->len;
+    uint8_t *payload = ws_ring_peek(&r->ring) + head->len;
+    size_t n = have - r->checked;
+    if (head->masked) {
+        conn->mask(payload + r->checked, payload + r->checked, n, head->key,
+                   r->checked & 3u);
+    }
+    int err = ws_message_text(&r->message, payload + r->checked, n);
+    r->checked = have;
+    return err;
+}
+
+/* A message in one piece, unmasked at |payload|.  0 or WS_ERR_*. */
+static int
+reader_check_whole(WSReaderObject *r, const struct ws_head *head,
+                   const uint8_t *payload)
+{
+    struct ws_message *m = &r->message;
+    struct ws_block *none;
+    size_t checked = r->checked, len;
+
+    if (head->payload_len > m->max) {
+        return WS_ERR_MESSAGE_SIZE;
+    }
+    if (head->opcode != WS_OP_TEXT) {
+        r->checked = 0;
+        return 0;
+    }
+    reader_begin_message(r, head);
+    r->checked = 0;
+    int err =
+        ws_message_text(m, payload + checked, head->payload_len - checked);
+    return err != 0 ? err : ws_message_end(m, &none, &len);
+}
+
+/* Adds a frame's payload at |received| to the message.  0, WS_ERR_*, or
+ * PYWS_RAISED. */
+static int
+reader_gather(WSReaderObject *r, const struct ws_conn *conn,
+              const struct ws_head *head, const uint8_t *received)
+{
+    struct ws_message *m = &r->message;
+
+    if (m->compressed) {
+        struct pyws_masked in = {received, head->payload_len,
+                                 head->masked ? head->key : NULL, conn->mask};
+        return pyws_deflate_inflate(r->deflate, m, &in, head->fin);
+    }
+    uint8_t *room;
+    int err = ws_message_room(m, head->payload_len, &room);
+    if (err != 0) {
+        return err;
+    }
+    reader_unmask(r, conn, head, received, room);
+    return ws_message_commit(m, head->payload_len, r->checked);
+}
+
+/* The frame with the message that is complete; NULL with |*err| set: WS_ERR_*,
+ * or PYWS_RAISED. */
+static WSFrameObject *
+reader_message_frame(WSReaderObject *r, int *err)
+{
+    unsigned opcode = r->message.opcode;
+    struct ws_block *block = NULL;
+    size_t len = 0;
+
+    *err = ws_message_end(&r->message, &block, &len);
+    if (*err != 0) {
+        return NULL;
+    }
+    WSFrameObject *frame = reader_take_frame(r);
+    if (frame == NULL) {
+        ws_block_decref(block);
+        *err = PYWS_RAISED;
+        return NULL;
+    }
+    frame->payload = frame->bytes;
+    if (len > PYWS_FRAME_INLINE) {
+        frame->block = block;
+        frame->payload = block->data;
+    }
+    else if (block != NULL) {
+        memcpy(frame->bytes, block->data, len);
+        ws_block_decref(block);
+    }
+    frame->payload_len = len;
+    frame->opcode = (uint8_t)opcode;
+    frame->fin = 1;
+    frame->rsv = 0;
+    return frame;
+}
+
+/* One frame of a message that is put together; its last one shows it. */
+static int
+reader_fragment(WSReaderObject *r, WSTransportObject *t,
+                const struct ws_head *head)
+{
+    /* Inflating calls Python: the bytes must not move meanwhile. */
+    struct ws_block *block = ws_ring_block(&r->ring);
+    const uint8_t *received = ws_ring_peek(&r->ring) + head->len;
+    WSFrameObject *frame = NULL;
+
+    ws_block_incref(block);
+    ws_ring_consume(&r->ring, head->len + head->payload_len);
+    reader_begin_message(r, head);
+    int err = reader_gather(r, &t->conn, head, received);
+    r->checked = 0;
+    ws_block_decref(block);
+    if (r->mode != PYWS_READ_FRAMES) {
+        return err == PYWS_RAISED ? -1 : 0; /* it was ended from inside */
+    }
+    if (err == 0 && head->fin) {
+        frame = reader_message_frame(r, &err);
+    }
+    if (err == PYWS_RAISED || err == WS_ERR_NOMEM) {
+        if (err == WS_ERR_NOMEM) {
+            PyErr_NoMemory();
+        }
+        return -1;
+    }
+    if (err != 0) {
+        return reader_fail(r, err);
+    }
+    return frame == NULL ? 0 : reader_show(r, t, frame);
+}
+
+/* ---- one frame ---- */
+
 /* One parsed frame: |head|, its payload still masked at the ring's front.  The
  * caller holds |t|: a callback may end the connection. */
 static int
@@ -212,12 +422,15 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     WSFrameObject *frame = NULL;
     struct ws_close close = {0, NULL, 0};
     unsigned actions;
-    int deliver = 1;
 
     t->stats.frames_received++;
     t->stats.messages_received +=
         head->fin && !ws_opcode_is_control(head->opcode);
     t->stats.bytes_received += head->len + len;
+    int gathers = r->assembles && !ws_opcode_is_control(head->opcode);
+    if (gathers && !reader_is_whole(r, head)) {
+        return reader_fragment(r, t, head);
+    }
     if (ws_conn_delivers(conn, head->opcode)) {
         frame = reader_take_frame(r);
         if (frame == NULL) {
@@ -232,15 +445,13 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
         frame->block = ws_ring_block(&r->ring);
         ws_block_incref(frame->block);
     }
-    if (head->masked) {
-        conn->mask(payload, received, len, head->key, 0);
-    }
-    else if (payload != received) {
-        memcpy(payload, received, len);
-    }
+    reader_unmask(r, conn, head, received, payload);
     ws_ring_consume(&r->ring, head->len + len);
 
-    int err = ws_conn_receive(conn, head, payload, &actions, &close);
+    int err = gathers ? reader_check_whole(r, head, payload) : 0;
+    if (err == 0) {
+        err = ws_conn_receive(conn, head, payload, &actions, &close);
+    }
     if (err != 0) {
         Py_XDECREF(frame);
         return reader_fail(r, err);
@@ -254,33 +465,22 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     }
     frame->payload = payload;
     frame->payload_len = len;
-    frame->tail_size = ws_ring_len(&r->ring);
     frame->opcode = head->opcode;
     frame->fin = head->fin;
     frame->rsv = head->rsv;
-    if (actions & WS_ACT_CLOSE) {
-        /* What follows a CLOSE is never delivered. */
-        frame->last_in_buffer = 1;
-        reader_discard(r);
-        rc = reader_note_close(r, &close);
+    if (WS_LIKELY(!(actions & WS_ACT_CLOSE))) {
+        return reader_show(r, t, frame);
     }
-    else {
-        frame->last_in_buffer = (uint8_t)reader_is_last(r, conn);
-        if (WS_UNLIKELY(r->expects_pong)) {
-            /* 1: taken; and what was asked can have ended the connection */
-            rc = reader_take_pong(r, frame);
-            deliver = rc == 0 && r->mode == PYWS_READ_FRAMES;
-            rc = rc < 0 ? -1 : 0;
-        }
-    }
-    if (rc == 0 && deliver) {
+    /* What follows a CLOSE is never delivered. */
+    frame->tail_size = ws_ring_len(&r->ring);
+    frame->last_in_buffer = 1;
+    reader_discard(r);
+    rc = reader_note_close(r, &close);
+    if (rc == 0) {
         rc = reader_deliver(r, t, frame);
     }
     reader_give_frame(r, frame);
-    if (rc == 0 && (actions & WS_ACT_CLOSE)) {
-        rc = reader_finish_close(r, t, close.code);
-    }
-    return rc;
+    return rc < 0 ? rc : reader_finish_close(r, t, close.code);
 }
 
 static int
@@ -299,6 +499,8 @@ reader_frames(WSReaderObject *r, int *frames)
         int found = ws_parser_next(&r->parser, ws_ring_peek(&r->ring),
                                    ws_ring_len(&r->ring), &head);
         if (found == 0) {
+            int err = r->assembles ? reader_check_early(r, &t->conn) : 0;
+            rc = err != 0 ? reader_fail(r, err) : 0;
             break;
         }
         if (frames != NULL) {
@@ -560,26 +762,40 @@ static PyObject *
 WSReader_start_frames(PyObject *self, PyObject *args)
 {
     WSReaderObject *r = (WSReaderObject *)self;
-    PyObject *transport, *listener;
-    Py_ssize_t max_frame_size;
-    int extended;
+    PyObject *transport, *listener, *deflate;
+    Py_ssize_t max_frame_size, max_message_size;
+    int extended, assembles;
 
-    if (!PyArg_ParseTuple(args, "O!Onp:_start_frames",
+    if (!PyArg_ParseTuple(args, "O!OnppnO:_start_frames",
                           r->state->WSTransport_type, &transport, &listener,
-                          &max_frame_size, &extended)) {
+                          &max_frame_size, &extended, &assembles,
+                          &max_message_size, &deflate)) {
         return NULL;
     }
-    if (max_frame_size < 0) {
-        PyErr_SetString(PyExc_ValueError, "max_frame_size cannot be negative");
+    if (max_frame_size < 0 || max_message_size < 0) {
+        PyErr_SetString(PyExc_ValueError, "a size cannot be negative");
         return NULL;
     }
+    if (deflate != Py_None &&
+        (!assembles || Py_TYPE(deflate) != r->state->Deflate_type)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "deflate is a Deflate, and needs whole messages");
+        return NULL;
+    }
+    WSTransportObject *t = (WSTransportObject *)transport;
     Py_XSETREF(r->transport, (WSTransportObject *)Py_NewRef(transport));
     Py_XSETREF(r->listener, Py_NewRef(listener));
-    ws_parser_init(&r->parser, !r->transport->conn.is_client,
-                   (size_t)max_frame_size);
+    ws_parser_init(&r->parser, !t->conn.is_client, (size_t)max_frame_size);
     /* 5.2: RSV bits have a meaning where an extension was negotiated. */
     r->parser.rsv_allowed = extended ? WS_BITS_RSV : 0;
-    r->transport->conn.rsv_allowed = r->parser.rsv_allowed;
+    t->conn.rsv_allowed = r->parser.rsv_allowed;
+    r->assembles = (uint8_t)assembles;
+    ws_message_init(&r->message, &pyws_mem, (size_t)max_message_size);
+    if (deflate != Py_None) {
+        r->parser.rsv_message = WS_BIT_RSV1;
+        Py_XSETREF(r->deflate, (DeflateObject *)Py_NewRef(deflate));
+        Py_XSETREF(t->deflate, (DeflateObject *)Py_NewRef(deflate));
+    }
     r->mode = PYWS_READ_FRAMES;
     Py_RETURN_NONE;
 }
@@ -670,7 +886,9 @@ WSReader_free(PyObject *self, PyObject *Py_UNUSED(ignored))
     ws_ring_free(&r->ring);
     PyMem_RawFree(r->http);
     r->http = NULL;
+    ws_message_drop(&r->message);
     Py_CLEAR(r->spare);
+    Py_CLEAR(r->deflate);
     Py_CLEAR(r->listener);
     Py_CLEAR(r->transport);
     Py_RETURN_NONE;
@@ -737,6 +955,7 @@ WSReader_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(r->transport);
     Py_VISIT(r->listener);
+    Py_VISIT(r->deflate);
     return 0;
 }
 
@@ -747,6 +966,7 @@ WSReader_clear(PyObject *self)
     reader_discard(r);
     Py_CLEAR(r->transport);
     Py_CLEAR(r->listener);
+    Py_CLEAR(r->deflate);
     return 0;
 }
 
@@ -757,6 +977,7 @@ WSReader_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     (void)WSReader_clear(self);
     Py_CLEAR(r->spare);
+    ws_message_drop(&r->message);
     ws_ring_free(&r->ring);
     PyMem_RawFree(r->http);
     pyws_dealloc_tail(self);
@@ -779,10 +1000,12 @@ static PyMethodDef WSReader_methods[] = {
      "buffer_updated($self, nbytes, /)\n--\n\n"
      "Take nbytes that were written to the last get_buffer()'s view."},
     {"_start_frames", WSReader_start_frames, METH_VARARGS,
-     "_start_frames($self, transport, listener, max_frame_size, extended, /)\n"
+     "_start_frames($self, transport, listener, max_frame_size, extended,\n"
+     "              assembles, max_message_size, deflate, /)\n"
      "--\n\n"
      "The handshake is done: what follows are frames; extended allows RSV "
-     "bits."},
+     "bits,\n"
+     "assembles asks for whole messages, deflate is None or a Deflate."},
     {"_stop_frames", WSReader_stop_frames, METH_NOARGS,
      "_stop_frames($self, /)\n--\n\n"
      "Deliver nothing more; discard what comes."},

@@ -11,6 +11,7 @@
 #ifndef PYWS_READER_H
 #define PYWS_READER_H
 
+#include "deflate.h"
 #include "frame.h"
 #include "transport.h"
 #include "ws_http.h"
@@ -58,6 +59,15 @@ typedef struct {
      * while |watches|. */
     int64_t input_ms;
     uint64_t input;
+    /* assembles: the listener gets whole messages. */
+    uint8_t assembles;
+    /* checked is how much of the payload of the frame that is not complete yet
+     * was unmasked and found to be text. */
+    size_t checked;
+    /* message is what its fragments have given so far. */
+    struct ws_message message;
+    /* deflate is NULL where no compression was agreed on. */
+    DeflateObject *deflate;
     /* lent is how much room the last get_buffer() gave. */
     size_t lent;
     /* discard_left bounds what DISCARD still takes before the package is told

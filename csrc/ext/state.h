@@ -22,6 +22,8 @@ typedef struct pyws_state {
     PyTypeObject *WSFrame_type;
     // From transport.c
     PyTypeObject *WSTransport_type;
+    // From deflate.c
+    PyTypeObject *Deflate_type;
     // From reader.c
     PyTypeObject *WSReader_type;
     // From stream.c, acceptor.c and poller.c; NULL where there is no poller
@@ -52,6 +54,14 @@ typedef struct pyws_state {
     PyObject *str_pending;
     PyObject *str_do_handshake;
     PyObject *str_unwrap;
+    // ... on compressors and decompressors
+    PyObject *str_compress;
+    PyObject *str_flush;
+    PyObject *str_decompress;
+    PyObject *str_unconsumed_tail;
+    PyObject *str_unused_data;
+    PyObject *str_eof;
+    PyObject *str_pop;
     // ... on the protocol
     PyObject *str_head_received;
     PyObject *str_callback_failed;

@@ -236,13 +236,52 @@ transport_admit(WSTransportObject *t, unsigned opcode, int fin, unsigned rsv,
     return 1;
 }
 
+/* Whether a data frame that was admitted belongs to a message that is
+ * compressed: its first frame decides. */
+static int
+transport_compresses(WSTransportObject *t, unsigned opcode, size_t len)
+{
+    if (t->deflate == NULL || ws_opcode_is_control(opcode)) {
+        return 0;
+    }
+    if (opcode != WS_OP_CONTINUATION) {
+        t->deflate->sending = (uint8_t)pyws_deflate_wants(t->deflate, len);
+    }
+    return t->deflate->sending;
+}
+
+static int
+transport_send_compressed(WSTransportObject *t, unsigned opcode, int fin,
+                          const uint8_t *payload, size_t len)
+{
+    /* RFC 7692, 7.2.1: RSV1 of the first frame, and of no other. */
+    unsigned rsv = opcode == WS_OP_CONTINUATION ? 0 : WS_BIT_RSV1;
+
+    PyObject *out = pyws_deflate_compress(t->deflate, payload, len, fin, &len);
+    if (out == NULL) {
+        return -1;
+    }
+    /* The compressor is Python's: the connection may have ended. */
+    int rc = 0;
+    if (ws_conn_may_send(&t->conn, opcode, fin, 0, len) == 0) {
+        rc = transport_send_frame(t, opcode, fin, rsv,
+                                  (const uint8_t *)PyBytes_AS_STRING(out), len);
+    }
+    Py_DECREF(out);
+    return rc;
+}
+
 int
 pyws_transport_send(WSTransportObject *t, unsigned opcode, int fin,
                     unsigned rsv, const uint8_t *payload, size_t len)
 {
     int rc = transport_admit(t, opcode, fin, rsv, len);
-    return rc <= 0 ? rc
-                   : transport_send_frame(t, opcode, fin, rsv, payload, len);
+    if (rc <= 0) {
+        return rc;
+    }
+    return WS_UNLIKELY(transport_compresses(t, opcode, len))
+               ? transport_send_compressed(t, opcode, fin, payload, len)
+               : transport_send_frame(t, opcode, fin, rsv, payload, len);
 }
 
 int
@@ -254,6 +293,9 @@ pyws_transport_send_reuse(WSTransportObject *t, unsigned opcode, int fin,
     int rc = transport_admit(t, opcode, fin, rsv, len);
     if (rc <= 0) {
         return rc;
+    }
+    if (transport_compresses(t, opcode, len)) {
+        return transport_send_compressed(t, opcode, fin, payload, len);
     }
     if (transport_head(t, &out, opcode, fin, rsv, payload, len) < 0) {
         return -1;

@@ -8,6 +8,7 @@
 #ifndef PYWS_TRANSPORT_H
 #define PYWS_TRANSPORT_H
 
+#include "deflate.h"
 #include "entropy.h"
 #include "io.h"
 #include "ws_block.h"
@@ -49,6 +50,8 @@ typedef struct {
      * dropped. */
     uint8_t drops;
     uint8_t dropping;
+    /* deflate is NULL where no compression was agreed on. */
+    DeflateObject *deflate;
     /* write_limit bounds what waits to be written; 0 for none. */
     size_t write_limit;
     /* corks counts those who want frames to leave together; corked has them,

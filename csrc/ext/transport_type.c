@@ -352,6 +352,7 @@ WSTransport_lost(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     WSTransportObject *t = (WSTransportObject *)self;
     Py_CLEAR(t->owner);
+    Py_CLEAR(t->deflate);
     ws_conn_lost(&t->conn);
     return WSTransport_stop_sending(self, NULL);
 }
@@ -494,6 +495,7 @@ WSTransport_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(t->owner);
     Py_VISIT(t->way.target);
+    Py_VISIT(t->deflate);
     return 0;
 }
 
@@ -505,6 +507,7 @@ WSTransport_clear(PyObject *self)
     t->way.fd = -1;
     Py_CLEAR(t->owner);
     Py_CLEAR(t->way.target);
+    Py_CLEAR(t->deflate);
     return 0;
 }
 

@@ -43,6 +43,8 @@ kind_of(enum ws_err err)
     case WS_ERR_CLOSE_TEXT:
     case WS_ERR_TEXT:
     case WS_ERR_FRAME_SIZE:
+    case WS_ERR_MESSAGE_SIZE:
+    case WS_ERR_DEFLATE:
         return KIND_PEER;
     case WS_ERR_HTTP_SYNTAX:
     case WS_ERR_HTTP_LINE:
@@ -92,6 +94,8 @@ static const struct row rows[] = {
     {WS_ERR_CLOSE_TEXT, 1007, 400},
     {WS_ERR_TEXT, 1007, 400},
     {WS_ERR_FRAME_SIZE, 1009, 400},
+    {WS_ERR_MESSAGE_SIZE, 1009, 400},
+    {WS_ERR_DEFLATE, 1007, 400},
     {WS_ERR_HTTP_SYNTAX, 1011, 400},
     {WS_ERR_HTTP_LINE, 1011, 400},
     {WS_ERR_HTTP_VERSION, 1011, 400},
