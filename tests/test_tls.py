@@ -1077,6 +1077,17 @@ class Stubborn(ssl.SSLObject):
         return super().write(data)
 
 
+async def next_frame(server: Recorder) -> bytes:
+    """Return the next frame; the other side gets input meanwhile, after which it tries again."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    while server.frames.empty():
+        assert loop.time() < end, "it never came"
+        server.transport.send(WSMsgType.TEXT, b"x")
+        await asyncio.sleep(0)
+    return bytes(server.frames.get_nowait())
+
+
 @pytest.mark.parametrize("every", [2, 3, 5])
 async def test_what_cannot_be_encrypted_yet_keeps_its_place(net, every):
     """Whatever is sent before and behind it: no byte is lost, and the order stays."""
@@ -1091,17 +1102,11 @@ async def test_what_cannot_be_encrypted_yet_keeps_its_place(net, every):
             transport.send(WSMsgType.BINARY, pattern(sizes[i % len(sizes)]) + b"%d" % i)
             sent += 1
             if i % 4 == 0:
-                # Input, after which it is tried again.
                 server.transport.send(WSMsgType.TEXT, b"x")
                 await asyncio.sleep(0)
         for i in range(sent):
-            for _ in range(1000):
-                if not server.frames.empty():
-                    break
-                server.transport.send(WSMsgType.TEXT, b"x")
-                await asyncio.sleep(0)
             expected = pattern(sizes[i % len(sizes)]) + b"%d" % i
-            assert bytes(server.frames.get_nowait()) == expected
+            assert await next_frame(server) == expected
         tls = transport.underlying_transport.get_extra_info("ssl_object")
         assert tls.calls > sent
         transport.disconnect(False)
@@ -1213,12 +1218,7 @@ async def test_the_outer_one_cannot_encrypt_yet(net):
         for i in range(50):
             stream.write(client_frame(BINARY, pattern(2000) + b"%d" % i))
         for i in range(50):
-            for _ in range(1000):
-                if not server.frames.empty():
-                    break
-                server.transport.send(WSMsgType.TEXT, b"x")  # input: it is tried again
-                await asyncio.sleep(0)
-            assert bytes(server.frames.get_nowait()) == pattern(2000) + b"%d" % i
+            assert await next_frame(server) == pattern(2000) + b"%d" % i
         outer.sslobject_class.every = 1 << 30
 
 
