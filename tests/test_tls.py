@@ -932,6 +932,11 @@ class OpenSSL:
         """Return the numbers that it received as <number>."""
         return [int(n) for n in re.findall(rb"<(\d+)>", self.output)]
 
+    async def has_numbers(self, count: int) -> None:
+        """Wait until it has received so many, each once and in order."""
+        await self.until(lambda: len(self.numbers()) >= count)
+        assert self.numbers() == list(range(count))
+
 
 class Waits(ssl.SSLObject):
     """Counts how often it was asked for input, and how often it could not encrypt."""
@@ -1001,8 +1006,7 @@ async def test_renegotiation_that_a_client_asks_for(net, need):
                 reads = tls.reads
                 peer.write(b"R\n")  # a command where a read begins with it
                 await send_while_it_waits(tls, reads, send)
-                await peer.until(lambda n=sent: len(peer.numbers()) == n)
-                assert peer.numbers() == list(range(sent))
+                await peer.has_numbers(sent)
                 peer.write(client_frame(BINARY, b"after %d" % i, mask=bytes(4)))
                 assert bytes(await soon(listener.frames.get())) == b"after %d" % i
         await soon(listener.disconnected.wait())
@@ -1049,12 +1053,11 @@ async def test_renegotiation_that_a_server_asks_for(net, need, tmp_path):
         for i in range(4):
             stream.write(b"<%d>" % sent)
             sent += 1
-            await peer.until(lambda n=sent: len(peer.numbers()) == n)
+            await peer.has_numbers(sent)
             reads = tls.reads
             peer.write(b"r\n")
             await send_while_it_waits(tls, reads, send)
-            await peer.until(lambda n=sent: len(peer.numbers()) == n)
-            assert peer.numbers() == list(range(sent))
+            await peer.has_numbers(sent)
             peer.write(b"after %d\n" % i)
             assert await soon(client.reader.readline()) == b"after %d\n" % i
         stream.close()
@@ -1074,6 +1077,17 @@ class Stubborn(ssl.SSLObject):
         return super().write(data)
 
 
+async def next_frame(server: Recorder) -> bytes:
+    """Return the next frame; the other side gets input meanwhile, after which it tries again."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    while server.frames.empty():
+        assert loop.time() < end, "it never came"
+        server.transport.send(WSMsgType.TEXT, b"x")
+        await asyncio.sleep(0)
+    return bytes(server.frames.get_nowait())
+
+
 @pytest.mark.parametrize("every", [2, 3, 5])
 async def test_what_cannot_be_encrypted_yet_keeps_its_place(net, every):
     """Whatever is sent before and behind it: no byte is lost, and the order stays."""
@@ -1088,17 +1102,11 @@ async def test_what_cannot_be_encrypted_yet_keeps_its_place(net, every):
             transport.send(WSMsgType.BINARY, pattern(sizes[i % len(sizes)]) + b"%d" % i)
             sent += 1
             if i % 4 == 0:
-                # Input, after which it is tried again.
                 server.transport.send(WSMsgType.TEXT, b"x")
                 await asyncio.sleep(0)
         for i in range(sent):
-            for _ in range(1000):
-                if not server.frames.empty():
-                    break
-                server.transport.send(WSMsgType.TEXT, b"x")
-                await asyncio.sleep(0)
             expected = pattern(sizes[i % len(sizes)]) + b"%d" % i
-            assert bytes(server.frames.get_nowait()) == expected
+            assert await next_frame(server) == expected
         tls = transport.underlying_transport.get_extra_info("ssl_object")
         assert tls.calls > sent
         transport.disconnect(False)
@@ -1108,8 +1116,33 @@ async def test_what_cannot_be_encrypted_yet_keeps_its_place(net, every):
 # ---- TLS inside TLS ----
 
 
-async def test_tls_inside_tls(net, certificates):
-    """Two filters: the outer one ends at a relay, the inner one at our server."""
+class Bytes(asyncio.Protocol):
+    """Keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.changed = asyncio.Event()
+        self.lost = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        self.changed.set()
+
+    def connection_lost(self, exc: Any) -> None:
+        self.lost.set()
+
+    async def until(self, size: int) -> bytes:
+        while len(self.data) < size:
+            self.changed.clear()
+            await soon(self.changed.wait())
+        found = bytes(self.data)
+        self.data.clear()
+        return found
+
+
+@contextlib.asynccontextmanager
+async def two_filters(net: Net, outer: ssl.SSLContext) -> AsyncIterator[tuple[Any, Bytes]]:
+    """A stream with two filters: the outer one ends at a relay, the inner one at our server."""
     loop = asyncio.get_running_loop()
     pumps = []
 
@@ -1129,67 +1162,64 @@ async def test_tls_inside_tls(net, certificates):
         pumps.append(asyncio.ensure_future(pump(reader, back)))
         pumps.append(asyncio.ensure_future(pump(there, writer)))
 
-    async with net.serve(lambda r: EchoListener()):
-        relay = await asyncio.start_server(terminate, "127.0.0.1", 0, ssl=certificates.server())
-        sock = socket.socket()
-        sock.setblocking(False)
-        await loop.sock_connect(sock, relay.sockets[0].getsockname())
+    relay = await asyncio.start_server(terminate, "127.0.0.1", 0, ssl=net.certificates.server())
+    sock = socket.socket()
+    sock.setblocking(False)
+    await loop.sock_connect(sock, relay.sockets[0].getsockname())
+    stream, client = await connect_stream(
+        poller_of(loop), loop, Bytes, sock, ssl=outer, server_hostname="127.0.0.1"
+    )
+    below = stream.get_extra_info("ssl_object")
+    done = loop.create_future()
+    start_tls(
+        stream,
+        loop,
+        net.certificates.client(),
+        done.set_result,
+        server_side=False,
+        server_hostname="localhost",
+    )
+    assert await soon(done) is None
+    assert stream.get_extra_info("ssl_object") is not below
+    stream.write(request_bytes())
+    head = await client.until(100)
+    assert head.startswith(b"HTTP/1.1 101")
+    try:
+        yield stream, client
+        stream.write(client_frame(8, b"\x03\xe8"))
+        await soon(client.lost.wait())
+    finally:
+        stream.abort()
+        relay.close()
+        await soon(asyncio.gather(*pumps))
 
-        class Client(asyncio.Protocol):
-            def __init__(self) -> None:
-                self.data = bytearray()
-                self.changed = asyncio.Event()
-                self.lost = asyncio.Event()
 
-            def data_received(self, data: bytes) -> None:
-                self.data += data
-                self.changed.set()
-
-            def connection_lost(self, exc: Any) -> None:
-                self.lost.set()
-
-            async def until(self, size: int) -> bytes:
-                while len(self.data) < size:
-                    self.changed.clear()
-                    await soon(self.changed.wait())
-                found = bytes(self.data)
-                self.data.clear()
-                return found
-
-        stream, client = await connect_stream(
-            poller_of(loop),
-            loop,
-            Client,
-            sock,
-            ssl=certificates.client(),
-            server_hostname="127.0.0.1",
-        )
-        outer = stream.get_extra_info("ssl_object")
-        done = loop.create_future()
-        start_tls(
-            stream,
-            loop,
-            certificates.client(),
-            done.set_result,
-            server_side=False,
-            server_hostname="localhost",
-        )
-        assert await soon(done) is None
-        inner = stream.get_extra_info("ssl_object")
-        assert inner is not outer
-        stream.write(request_bytes())
-        head = await client.until(100)
-        assert head.startswith(b"HTTP/1.1 101")
+async def test_tls_inside_tls(net):
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(net.serve(lambda r: EchoListener()))
+        filters = two_filters(net, net.certificates.client())
+        stream, client = await stack.enter_async_context(filters)
         for size in (1, 1000, 60_000):
             payload = pattern(size)
             stream.write(client_frame(BINARY, payload))
             expected = frame_bytes(BINARY, payload)
             assert await client.until(len(expected)) == expected
-        stream.write(client_frame(8, b"\x03\xe8"))
-        assert await client.until(4) == frame_bytes(8, b"\x03\xe8")
-        await soon(client.lost.wait())
-        relay.close()
-        await soon(asyncio.gather(*pumps))
+
+
+async def test_the_outer_one_cannot_encrypt_yet(net):
+    """What the upper filter made waits in the lower one."""
+    outer = net.certificates.client()
+    outer.sslobject_class = type("Ours", (Stubborn,), {"every": 1 << 30})
+    server = Recorder()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(net.serve(lambda r: server))
+        stream, _ = await stack.enter_async_context(two_filters(net, outer))
+        outer.sslobject_class.every = 3
+        for i in range(50):
+            stream.write(client_frame(BINARY, pattern(2000) + b"%d" % i))
+        for i in range(50):
+            assert await next_frame(server) == pattern(2000) + b"%d" % i
+        outer.sslobject_class.every = 1 << 30
 
 
 async def test_nothing_keeps_a_connection(net):

@@ -480,8 +480,8 @@ pyws_tls_write(struct pyws_tls *t, PyObject *bytes)
     return tls_encrypt(t, bytes) == PYWS_TLS_ERROR ? -1 : 0;
 }
 
-int
-pyws_tls_retry(struct pyws_tls *t)
+static int
+tls_retry_own(struct pyws_tls *t)
 {
     if (t->waiting == NULL) {
         return 0;
@@ -493,6 +493,16 @@ pyws_tls_retry(struct pyws_tls *t)
         rc = pyws_tls_write(t, PyList_GET_ITEM(list, i));
     }
     Py_DECREF(list);
+    return rc;
+}
+
+int
+pyws_tls_retry(struct pyws_tls *t)
+{
+    int rc = 0;
+    for (; t != NULL && rc == 0; t = t->below) {
+        rc = tls_retry_own(t);
+    }
     return rc;
 }
 
