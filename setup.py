@@ -29,6 +29,9 @@ if sysconfig.get_config_var("Py_GIL_DISABLED"):
         macros.append(("Py_GIL_DISABLED", "1"))
     macros.append(("WS_ATOMIC_REFS", "1"))
 
+if sys.platform.startswith("linux"):
+    libraries += ["dl"]  # part of libc in newer ones
+
 if windows:
     compile_args += ["/std:c11", "/W3"]
     libraries += ["bcrypt"]

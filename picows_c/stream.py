@@ -131,9 +131,12 @@ def start_tls(
     if shutdown_timeout is not None:
         stream._shutdown_timeout = shutdown_timeout
     incoming, outgoing = ssl_module.MemoryBIO(), ssl_module.MemoryBIO()
-    sslobj = context.wrap_bio(
-        incoming, outgoing, server_side=server_side, server_hostname=server_hostname
-    )
+
+    def wrap() -> ssl_module.SSLObject:
+        return context.wrap_bio(
+            incoming, outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+
     timeout = DEFAULT_TLS_HANDSHAKE_TIMEOUT if handshake_timeout is None else handshake_timeout
     late: list[BaseException] = []
 
@@ -159,7 +162,7 @@ def start_tls(
 
     timer = loop.call_later(timeout, timed_out)
     try:
-        stream._start_tls(sslobj, incoming, outgoing, finished)
+        sslobj = stream._start_tls(wrap, incoming, outgoing, finished)
     except BaseException:
         timer.cancel()
         raise

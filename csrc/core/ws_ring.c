@@ -210,6 +210,29 @@ ws_ring_commit(struct ws_ring *ring, size_t n)
     WS_ASSERT(ws_ring_check(ring));
 }
 
+int
+ws_ring_append(struct ws_ring *ring, const void *p, size_t n)
+{
+    const uint8_t *from = p;
+
+    while (n > 0) {
+        uint8_t *room;
+        size_t len;
+        int err = ws_ring_reserve(ring, ws_ring_len(ring) + n, &room, &len);
+        if (err != 0) {
+            return err;
+        }
+        if (len > n) {
+            len = n;
+        }
+        memcpy(room, from, len);
+        ws_ring_commit(ring, len);
+        from += len;
+        n -= len;
+    }
+    return 0;
+}
+
 void
 ws_ring_consume(struct ws_ring *ring, size_t n)
 {

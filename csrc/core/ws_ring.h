@@ -58,6 +58,10 @@ int ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr,
 /* ws_ring_commit makes |n| bytes, written where reserve() said, readable. */
 void ws_ring_commit(struct ws_ring *ring, size_t n);
 
+/* ws_ring_append copies |n| bytes in, behind the readable ones.  Returns 0 or
+ * WS_ERR_NOMEM. */
+int ws_ring_append(struct ws_ring *ring, const void *p, size_t n);
+
 /* ws_ring_len returns how many bytes are readable. */
 static inline size_t
 ws_ring_len(const struct ws_ring *ring)

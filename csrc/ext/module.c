@@ -155,6 +155,7 @@ module_exec(PyObject *module)
   visit(state->PollerHandle_type);         \
   visit(state->SSLWantReadError);          \
   visit(state->SSLZeroReturnError);        \
+  visit(state->SSLError);                  \
   visit(state->SSLObject);                 \
   visit(state->str_write);                 \
   visit(state->str_read);                  \
@@ -203,6 +204,7 @@ module_free(void *module)
     pyws_state *state = PyModule_GetState((PyObject *)module);
     (void)module_clear((PyObject *)module);
     ws_spare_clear(&state->spare);
+    ws_spare_clear(&state->tls_spare);
 }
 
 static PyModuleDef_Slot module_slots[] = {

@@ -13,6 +13,8 @@
 typedef struct pyws_state {
     /* Fill for the next reader; see ws_block.h. */
     struct ws_spare spare;
+    /* The same for the ciphertext of TLS. */
+    struct ws_spare tls_spare;
     /* The mask kernel of new connections. */
     const struct ws_mask_kernel *mask;
     /* Changes in a forked child, so that no mask key is used twice. */
@@ -37,9 +39,13 @@ typedef struct pyws_state {
     /* Members of WSMsgType by opcode; NULL where the opcode is reserved. */
     PyObject *msg_types[16];
 
+    /* Whether OpenSSL can be called directly. */
+    int libssl;
+
     // From the ssl module, once tls.c needs them
     PyObject *SSLWantReadError;
     PyObject *SSLZeroReturnError;
+    PyObject *SSLError;
     PyObject *SSLObject;
 
     // Names of the methods that are called on the listener

@@ -88,8 +88,9 @@ pyws_stream_forget(StreamObject *s)
     Py_CLEAR(s->protocol);
     Py_CLEAR(s->loop);
     Py_CLEAR(s->tls_done);
-    pyws_tls_free(s->tls);
+    struct pyws_tls *tls = s->tls;
     s->tls = NULL;
+    pyws_tls_free(tls);
 }
 
 void
@@ -289,61 +290,6 @@ pyws_stream_send_raw(StreamObject *s, const uint8_t *p, size_t n)
     return pyws_stream_queued(s);
 }
 
-/* Sends the ciphertext that the filter has ready. */
-int
-pyws_stream_flush_tls(StreamObject *s)
-{
-    PyObject *data = pyws_tls_take(s->tls);
-    if (data == NULL) {
-        return -1;
-    }
-    size_t n = (size_t)PyBytes_GET_SIZE(data);
-    int rc = n == 0 ? 0
-                    : pyws_stream_send_raw(
-                          s, (const uint8_t *)PyBytes_AS_STRING(data), n);
-    Py_DECREF(data);
-    return rc;
-}
-
-static int
-stream_encrypt(StreamObject *s, const struct pyws_out *out)
-{
-    size_t total = pyws_out_len(out);
-
-    for (size_t done = 0; done < total;) {
-        size_t n =
-            total - done < PYWS_TLS_RECORD ? total - done : PYWS_TLS_RECORD;
-        PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n);
-        if (bytes == NULL) {
-            return -1;
-        }
-        pyws_out_copy(out, done, (uint8_t *)PyBytes_AS_STRING(bytes), n);
-        int rc = pyws_tls_write(s->tls, bytes);
-        Py_DECREF(bytes);
-        if (rc < 0) {
-            return -1;
-        }
-        done += n;
-        /* A few records leave together. */
-        if (done == total || done % (4 * PYWS_TLS_RECORD) == 0) {
-            if (pyws_stream_flush_tls(s) < 0) {
-                return -1;
-            }
-        }
-    }
-    return 0;
-}
-
-static int
-stream_send_tls(StreamObject *s, const struct pyws_out *out)
-{
-    /* pause_writing() may send or close: the whole frame comes first. */
-    s->writing = 1;
-    int rc = stream_encrypt(s, out);
-    s->writing = 0;
-    return rc == 0 && s->out.len > 0 ? pyws_stream_queued(s) : rc;
-}
-
 /* The io of a WSTransport: one frame. */
 static int
 stream_send(struct pyws_way *way, const struct pyws_out *out)
@@ -355,7 +301,7 @@ stream_send(struct pyws_way *way, const struct pyws_out *out)
         return 0;
     }
     if (s->tls != NULL) {
-        return stream_send_tls(s, out);
+        return pyws_stream_send_tls(s, out);
     }
     if (s->out.len == 0) {
         int rc = pyws_out_send(s->state, s->fd, out, &sent);
@@ -435,38 +381,18 @@ stream_writable(StreamObject *s)
 
 /* ---- closing ---- */
 
-/* Says the end to the peer's TLS. */
-static int
-stream_end_tls(StreamObject *s)
-{
-    if (s->tls_handshaking || s->eof_out || s->write_error != 0) {
-        return 0;
-    }
-    return pyws_tls_end(s->tls) < 0 ? -1 : pyws_stream_flush_tls(s);
-}
-
-/* The end of TLS is to come: the package gives it only so much time. */
-static int
-stream_await_tls_end(StreamObject *s)
-{
-    PyObject *result = PyObject_CallMethod((PyObject *)s, "_tls_ending", "O",
-                                           s->loop == NULL ? Py_None : s->loop);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 int
 pyws_stream_write_eof(StreamObject *s)
 {
     if (s->eof_out || s->closing || s->fd < 0) {
         return 0;
     }
-    if (s->tls != NULL && stream_end_tls(s) < 0) {
+    if (s->tls != NULL && pyws_stream_end_tls(s) < 0) {
         return -1;
     }
     s->eof_out = 1;
     s->tls_left = 0;
-    if (s->tls != NULL && s->fd >= 0 && stream_await_tls_end(s) < 0) {
+    if (s->tls != NULL && s->fd >= 0 && pyws_stream_await_tls_end(s) < 0) {
         return -1;
     }
     return s->out.len == 0 ? stream_flushed(s) : 0;
@@ -478,14 +404,14 @@ pyws_stream_close(StreamObject *s)
     if (s->closing || s->fd < 0) {
         return 0;
     }
-    if (s->tls != NULL && stream_end_tls(s) < 0) {
+    if (s->tls != NULL && pyws_stream_end_tls(s) < 0) {
         return -1;
     }
     s->closing = 1;
     if (s->out.len == 0) {
         return pyws_stream_lost(s, Py_None);
     }
-    if (s->tls != NULL && stream_await_tls_end(s) < 0) {
+    if (s->tls != NULL && pyws_stream_await_tls_end(s) < 0) {
         return -1;
     }
     return pyws_stream_update(s);
@@ -494,8 +420,8 @@ pyws_stream_close(StreamObject *s)
 /* ---- in ---- */
 
 /* The peer sent the end of its side. */
-static int
-stream_eof(StreamObject *s)
+int
+pyws_stream_eof(StreamObject *s)
 {
     int keep = 0;
 
@@ -520,11 +446,11 @@ stream_eof(StreamObject *s)
 }
 
 /* recv() had nothing or failed. */
-static int
-stream_no_input(StreamObject *s, ptrdiff_t result)
+int
+pyws_stream_no_input(StreamObject *s, ptrdiff_t result)
 {
     if (result == 0) {
-        return stream_eof(s);
+        return pyws_stream_eof(s);
     }
     if (!ws_sock_would_block(result)) {
         return stream_lost_errno(s, (int)-result);
@@ -534,8 +460,8 @@ stream_no_input(StreamObject *s, ptrdiff_t result)
 }
 
 /* Gives |n| bytes to a protocol that is not ours. */
-static int
-stream_data_received(StreamObject *s, const uint8_t *p, size_t n)
+int
+pyws_stream_give(StreamObject *s, const uint8_t *p, size_t n)
 {
     PyObject *result = PyObject_CallMethod(s->protocol, "data_received", "y#",
                                            (const char *)p, (Py_ssize_t)n);
@@ -573,7 +499,7 @@ stream_read_plain(StreamObject *s, struct pyws_budget *budget, int *got)
             return pyws_reader_took(s->reader, (size_t)n, &budget->share);
         }
         pyws_reader_leave(s->reader);
-        return stream_no_input(s, n);
+        return pyws_stream_no_input(s, n);
     }
     struct ws_block *b = stream_scratch(s);
     if (b == NULL) {
@@ -583,171 +509,18 @@ stream_read_plain(StreamObject *s, struct pyws_budget *budget, int *got)
     if (n > 0) {
         *got = 1;
         budget->bytes -= n;
-        rc = stream_data_received(s, b->data, (size_t)n);
+        rc = pyws_stream_give(s, b->data, (size_t)n);
     }
     pyws_scratch_give(s->state, b);
-    return n > 0 ? rc : stream_no_input(s, n);
-}
-
-/* Decrypts once, straight into the ring.  PYWS_TLS_DONE: something came and was
- * given on. */
-static enum pyws_tls_result
-stream_decrypt_frames(StreamObject *s, struct pyws_budget *budget)
-{
-    WSReaderObject *reader = (WSReaderObject *)Py_NewRef(s->reader);
-    uint8_t *room;
-    size_t len, n = 0;
-    enum pyws_tls_result rc = PYWS_TLS_ERROR;
-
-    if (pyws_reader_room(reader, &room, &len) == 0) {
-        /* The room is lent through the reader's buffer protocol: who reads
-         * into it may keep a view, and holds the block then. */
-        rc = pyws_tls_read(s->tls, (PyObject *)reader, len, &n);
-        if (rc != PYWS_TLS_DONE) {
-            pyws_reader_leave(reader);
-        }
-        else if (n > reader->lent) {
-            /* Somebody's own read() has given the room away. */
-            (void)pyws_raise_lent((Py_ssize_t)n, reader->lent);
-            rc = PYWS_TLS_ERROR;
-        }
-        else if (pyws_reader_took(reader, n, &budget->share) < 0) {
-            rc = PYWS_TLS_ERROR;
-        }
-    }
-    Py_DECREF(reader);
-    return rc;
-}
-
-/* The same for a protocol that is not ours. */
-static enum pyws_tls_result
-stream_decrypt_data(StreamObject *s)
-{
-    PyObject *into = PyByteArray_FromStringAndSize(NULL, PYWS_TLS_RECORD);
-    size_t n = 0;
-
-    if (into == NULL) {
-        return PYWS_TLS_ERROR;
-    }
-    enum pyws_tls_result rc = pyws_tls_read(s->tls, into, PYWS_TLS_RECORD, &n);
-    if (rc == PYWS_TLS_DONE &&
-        stream_data_received(s, (const uint8_t *)PyByteArray_AS_STRING(into),
-                             n) < 0) {
-        rc = PYWS_TLS_ERROR;
-    }
-    Py_DECREF(into);
-    return rc;
-}
-
-static enum pyws_tls_result
-stream_decrypt(StreamObject *s, struct pyws_budget *budget)
-{
-    enum pyws_tls_result rc = pyws_tls_ready(s->tls);
-    if (rc != PYWS_TLS_DONE) {
-        return rc;
-    }
-    return s->reader != NULL ? stream_decrypt_frames(s, budget)
-                             : stream_decrypt_data(s);
-}
-
-/* The handshake goes on; 1 when it is done, 0 while it waits. */
-static int
-stream_handshake(StreamObject *s)
-{
-    enum pyws_tls_result rc = pyws_tls_handshake(s->tls);
-    if (rc == PYWS_TLS_ERROR) {
-        /* The alert says to the peer what we found. */
-        PyObject *raised = pyws_take_raised();
-        if (pyws_stream_flush_tls(s) < 0) {
-            PyErr_Clear();
-        }
-        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-        Py_DECREF(raised);
-        return -1;
-    }
-    if (pyws_stream_flush_tls(s) < 0) {
-        return -1;
-    }
-    if (rc == PYWS_TLS_END) {
-        return pyws_stream_lost(s, Py_None);
-    }
-    if (rc != PYWS_TLS_DONE) {
-        return 0;
-    }
-    s->tls_handshaking = 0;
-    if (pyws_stream_update(s) < 0) {
-        return -1;
-    }
-    PyObject *done = s->tls_done;
-    s->tls_done = NULL;
-    PyObject *result = PyObject_CallFunctionObjArgs(done, Py_None, NULL);
-    Py_DECREF(done);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 1;
+    return n > 0 ? rc : pyws_stream_no_input(s, n);
 }
 
 /* Whether the parse loop would take more of it. */
-static int
-stream_wants_input(const StreamObject *s)
+int
+pyws_stream_wants_input(const StreamObject *s)
 {
     return pyws_stream_is_reading(s) &&
            !(s->reader != NULL && s->reader->stopped);
-}
-
-/* Decrypts what is there, until there is nothing, the reader has enough, or
- * the connection ends. */
-static int
-stream_pump_tls(StreamObject *s, struct pyws_budget *budget)
-{
-    enum pyws_tls_result rc = PYWS_TLS_DONE;
-
-    s->tls_left = 0;
-    if (s->tls_handshaking) {
-        int done = stream_handshake(s);
-        if (done <= 0) {
-            return done;
-        }
-    }
-    /* Behind our close_notify nothing can be decrypted, nor is it wanted. */
-    while (rc == PYWS_TLS_DONE && stream_wants_input(s) && !s->eof_out) {
-        rc = stream_decrypt(s, budget);
-    }
-    if (rc == PYWS_TLS_ERROR) {
-        return -1;
-    }
-    if (s->fd < 0 || s->tls == NULL || s->eof_out) {
-        return 0;
-    }
-    s->tls_left = rc == PYWS_TLS_DONE;
-    /* Reading makes answers of its own: key updates, alerts. */
-    if (pyws_tls_retry(s->tls) < 0 || pyws_stream_flush_tls(s) < 0) {
-        return -1;
-    }
-    return rc == PYWS_TLS_END && s->fd >= 0 ? stream_eof(s) : 0;
-}
-
-static int
-stream_read_tls(StreamObject *s, struct pyws_budget *budget, int *got)
-{
-    struct ws_block *b = stream_scratch(s);
-    if (b == NULL) {
-        return -1;
-    }
-    ptrdiff_t n = ws_sock_recv(s->fd, b->data, b->cap);
-    int rc = 0;
-    if (n > 0) {
-        *got = 1;
-        budget->bytes -= n;
-        /* After our close_notify only the peer's end is awaited. */
-        if (!s->eof_out) {
-            rc = pyws_tls_feed(s->tls, b->data, (size_t)n);
-        }
-    }
-    pyws_scratch_give(s->state, b);
-    if (n <= 0) {
-        return stream_no_input(s, n);
-    }
-    return rc < 0 || s->eof_out ? rc : stream_pump_tls(s, budget);
 }
 
 /* What lies in user space first, in its order; then one read from the socket.
@@ -760,15 +533,15 @@ stream_readable(StreamObject *s, struct pyws_budget *budget, int from_socket,
         pyws_reader_run(s->reader, &budget->share) < 0) {
         return -1;
     }
-    if (s->tls_left && stream_wants_input(s) &&
-        stream_pump_tls(s, budget) < 0) {
+    if (s->tls_left && pyws_stream_wants_input(s) &&
+        pyws_stream_pump_tls(s, budget) < 0) {
         return -1;
     }
     /* Where sending failed, the socket is asked until it says why. */
-    if (!stream_wants_input(s) || !(from_socket || s->write_error != 0)) {
+    if (!pyws_stream_wants_input(s) || !(from_socket || s->write_error != 0)) {
         return 0;
     }
-    return s->tls != NULL ? stream_read_tls(s, budget, got)
+    return s->tls != NULL ? pyws_stream_read_tls(s, budget, got)
                           : stream_read_plain(s, budget, got);
 }
 

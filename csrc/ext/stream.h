@@ -92,9 +92,6 @@ int pyws_stream_send_raw(StreamObject *s, const uint8_t *p, size_t n);
  * high watermark. */
 int pyws_stream_queued(StreamObject *s);
 
-/* pyws_stream_flush_tls sends the ciphertext that the filter has ready. */
-int pyws_stream_flush_tls(StreamObject *s);
-
 /* pyws_stream_write_eof ends our side behind what waits; reading goes on. */
 int pyws_stream_write_eof(StreamObject *s);
 
@@ -107,6 +104,35 @@ int pyws_stream_lost(StreamObject *s, PyObject *exc);
 
 /* pyws_stream_forget drops protocol, loop and filter. */
 void pyws_stream_forget(StreamObject *s);
+
+/* pyws_stream_wants_input returns whether the parse loop would take more. */
+int pyws_stream_wants_input(const StreamObject *s);
+
+/* pyws_stream_give gives bytes to a protocol that is not ours. */
+int pyws_stream_give(StreamObject *s, const uint8_t *p, size_t n);
+
+/* pyws_stream_eof says that the peer's side has ended; pyws_stream_no_input
+ * that recv() gave |result|, which is no number of bytes. */
+int pyws_stream_eof(StreamObject *s);
+int pyws_stream_no_input(StreamObject *s, ptrdiff_t result);
+
+/* With a TLS filter, stream_tls.c. */
+
+/* pyws_stream_write_tls encrypts and sends bytes, pyws_stream_send_tls a frame;
+ * what the system refuses waits. */
+int pyws_stream_write_tls(StreamObject *s, const uint8_t *p, size_t n);
+int pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out);
+
+/* pyws_stream_end_tls sends close_notify where that can be; the time for what
+ * follows is bounded from pyws_stream_await_tls_end() on. */
+int pyws_stream_end_tls(StreamObject *s);
+int pyws_stream_await_tls_end(StreamObject *s);
+
+/* pyws_stream_read_tls reads once from the socket, and decrypts;
+ * pyws_stream_pump_tls decrypts what is there, until there is nothing, the
+ * reader has enough, or the connection ends. */
+int pyws_stream_read_tls(StreamObject *s, struct pyws_budget *budget, int *got);
+int pyws_stream_pump_tls(StreamObject *s, struct pyws_budget *budget);
 
 /* The way out of a WSTransport on a stream. */
 extern const struct pyws_io pyws_stream_io;

@@ -166,13 +166,7 @@ stream_write(StreamObject *s, PyObject *data)
         rc = pyws_stream_send_raw(s, view.data, view.len);
     }
     else {
-        PyObject *bytes = PyBytes_FromStringAndSize((const char *)view.data,
-                                                    (Py_ssize_t)view.len);
-        rc = bytes == NULL || pyws_tls_write(s->tls, bytes) < 0 ||
-                     pyws_stream_flush_tls(s) < 0
-                 ? -1
-                 : 0;
-        Py_XDECREF(bytes);
+        rc = pyws_stream_write_tls(s, view.data, view.len);
     }
     pyws_view_release(&view);
     return rc;
@@ -369,10 +363,10 @@ static PyObject *
 Stream_start_tls(PyObject *self, PyObject *args)
 {
     StreamObject *s = (StreamObject *)self;
-    PyObject *sslobj, *incoming, *outgoing, *done;
+    PyObject *wrap, *incoming, *outgoing, *done;
 
-    if (!PyArg_ParseTuple(args, "OOOO:_start_tls", &sslobj, &incoming,
-                          &outgoing, &done)) {
+    if (!PyArg_ParseTuple(args, "OOOO:_start_tls", &wrap, &incoming, &outgoing,
+                          &done)) {
         return NULL;
     }
     if (s->fd < 0 || s->tls_handshaking) {
@@ -381,7 +375,7 @@ Stream_start_tls(PyObject *self, PyObject *args)
         return NULL;
     }
     struct pyws_tls *tls =
-        pyws_tls_new(s->state, sslobj, incoming, outgoing, s->tls);
+        pyws_tls_new(s->state, wrap, incoming, outgoing, s->tls);
     if (tls == NULL) {
         return NULL;
     }
@@ -390,7 +384,16 @@ Stream_start_tls(PyObject *self, PyObject *args)
     Py_XSETREF(s->tls_done, Py_NewRef(done));
     /* The client speaks first; what came already is looked at, too. */
     s->tls_left = 1;
-    return stream_none(pyws_stream_update(s) < 0 ? -1 : pyws_stream_pend(s));
+    if (pyws_stream_update(s) < 0 || pyws_stream_pend(s) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(pyws_tls_object(tls));
+}
+
+STREAM_METHOD(tls_is_direct)
+{
+    StreamObject *s = (StreamObject *)self;
+    return PyBool_FromLong(s->tls != NULL && pyws_tls_is_direct(s->tls));
 }
 
 static PyObject *
@@ -490,9 +493,12 @@ static PyMethodDef Stream_methods[] = {
     {"_start", Stream_start, METH_NOARGS,
      "_start($self, /)\n--\n\nBegin to read."},
     {"_start_tls", Stream_start_tls, METH_VARARGS,
-     "_start_tls($self, sslobj, incoming, outgoing, done, /)\n--\n\n"
-     "Put a TLS filter on top and begin its handshake; done(None or "
-     "exception)."},
+     "_start_tls($self, wrap, incoming, outgoing, done, /)\n--\n\n"
+     "Put a TLS filter on top and begin its handshake; wrap() returns the "
+     "SSLObject,\nand so does this; done(None or exception)."},
+    {"_tls_is_direct", Stream_tls_is_direct, METH_NOARGS,
+     "_tls_is_direct($self, /)\n--\n\nReturn whether OpenSSL is called past "
+     "the SSLObject."},
     {"_bind", Stream_bind, METH_O,
      "_bind($self, transport, /)\n--\n\nBe the way out of a WSTransport."},
     {"_lost", Stream_lost, METH_O,

@@ -1,6 +1,10 @@
 /* tls.h - the TLS filter of a stream: an ssl.SSLObject over two MemoryBIOs,
  * driven by its public methods, so that any SSLContext works.
  *
+ * Where reading and writing are those of ssl.SSLObject itself, and its OpenSSL
+ * can be called (libssl.h), that is done instead, past the BIOs; the handshake
+ * and the end are the object's either way.
+ *
  * Filters stack: the bytes that the upper one makes are the plaintext of the
  * one below (TLS inside TLS, through an HTTPS proxy).
  *
@@ -14,10 +18,17 @@
 struct pyws_tls;
 
 /* pyws_tls_new makes a filter on top of |below| (NULL: of the socket), which
- * it takes over where it succeeds.  NULL with an exception set. */
-struct pyws_tls *pyws_tls_new(pyws_state *state, PyObject *sslobj,
+ * it takes over where it succeeds.  |wrap| is called for the SSLObject over the
+ * two BIOs.  NULL with an exception set. */
+struct pyws_tls *pyws_tls_new(pyws_state *state, PyObject *wrap,
                               PyObject *incoming, PyObject *outgoing,
                               struct pyws_tls *below);
+
+/* pyws_tls_object returns the SSLObject; borrowed. */
+PyObject *pyws_tls_object(const struct pyws_tls *t);
+
+/* pyws_tls_is_direct returns whether OpenSSL is called past the objects. */
+int pyws_tls_is_direct(const struct pyws_tls *t);
 
 /* pyws_tls_free drops |t| and everything below it; NULL does nothing. */
 void pyws_tls_free(struct pyws_tls *t);
@@ -32,8 +43,11 @@ enum pyws_tls_result {
     PYWS_TLS_END = 2, /* the peer sent close_notify */
 };
 
-/* pyws_tls_feed takes ciphertext from the socket.  0 or -1. */
-int pyws_tls_feed(struct pyws_tls *t, const void *data, size_t n);
+/* pyws_tls_room gives room for ciphertext from the socket, pyws_tls_took says
+ * that |n| > 0 bytes came, pyws_tls_leave that none came.  0 or -1. */
+int pyws_tls_room(struct pyws_tls *t, uint8_t **room, size_t *len);
+int pyws_tls_took(struct pyws_tls *t, size_t n);
+void pyws_tls_leave(struct pyws_tls *t);
 
 /* pyws_tls_handshake goes on with the handshake of the upper filter. */
 enum pyws_tls_result pyws_tls_handshake(struct pyws_tls *t);
@@ -42,15 +56,15 @@ enum pyws_tls_result pyws_tls_handshake(struct pyws_tls *t);
  * the socket. */
 enum pyws_tls_result pyws_tls_ready(struct pyws_tls *t);
 
-/* pyws_tls_read decrypts up to |len| bytes into |into|, an object with a
- * writable buffer of that size at least, and stores their number.  The caller
- * owns a reference to |into|. */
+/* pyws_tls_read decrypts up to |len| bytes to |room| and stores their number.
+ * |into| is the object whose writable buffer that is; the caller owns a
+ * reference to it. */
 enum pyws_tls_result pyws_tls_read(struct pyws_tls *t, PyObject *into,
-                                   size_t len, size_t *got);
+                                   uint8_t *room, size_t len, size_t *got);
 
-/* pyws_tls_write encrypts |bytes|.  What cannot be encrypted yet (the peer
+/* pyws_tls_write encrypts |n| bytes.  What cannot be encrypted yet (the peer
  * asked for a new handshake) waits for pyws_tls_retry().  0 or -1. */
-int pyws_tls_write(struct pyws_tls *t, PyObject *bytes);
+int pyws_tls_write(struct pyws_tls *t, const uint8_t *p, size_t n);
 
 /* pyws_tls_retry encrypts what waited.  0 or -1. */
 int pyws_tls_retry(struct pyws_tls *t);
@@ -59,9 +73,11 @@ int pyws_tls_retry(struct pyws_tls *t);
  * 0 or -1. */
 int pyws_tls_end(struct pyws_tls *t);
 
-/* pyws_tls_take returns the ciphertext for the socket, a new reference to
- * bytes, maybe empty; NULL with an exception set. */
-PyObject *pyws_tls_take(struct pyws_tls *t);
+/* pyws_tls_take takes out the ciphertext for the socket: |*n| bytes at |*p|,
+ * maybe none, which stay until pyws_tls_taken() or until something is written.
+ * 0 or -1. */
+int pyws_tls_take(struct pyws_tls *t, const uint8_t **p, size_t *n);
+void pyws_tls_taken(struct pyws_tls *t);
 
 /* What one record holds: larger writes are cut. */
 #define PYWS_TLS_RECORD 16384

@@ -1248,8 +1248,48 @@ test_model(void)
     }
 }
 
+/* Bytes that are copied in: whatever the size, behind what is there; without
+ * memory what was there is still there. */
+static void
+test_append(void)
+{
+    static const size_t sizes[] = {1, 255, 256, 257, 16406, 65536, 200000};
+    struct meter m;
+    struct ws_spare spare = {NULL};
+    uint8_t *bytes = malloc(200000);
+
+    CHECK(bytes != NULL);
+    meter_init(&m);
+    for (size_t i = 0; bytes != NULL && i < sizeof(sizes) / sizeof(sizes[0]);
+         i++) {
+        struct ws_ring ring;
+        size_t total = 0;
+        check_context("size %zu", sizes[i]);
+        ws_ring_init(&ring, &m.mem, &spare, 65536);
+        for (int times = 0; times < 3; times++) {
+            stream_fill(bytes, sizes[i], 0, total);
+            CHECK_INT(ws_ring_append(&ring, bytes, sizes[i]), 0);
+            total += sizes[i];
+            CHECK(ws_ring_check(&ring));
+            CHECK_INT(ws_ring_len(&ring), total);
+            CHECK(stream_is(ws_ring_peek(&ring), total, 0, 0));
+        }
+        CHECK_INT(ws_ring_append(&ring, bytes, 0), 0);
+        m.fail_at = m.calls;
+        CHECK_INT(ws_ring_append(&ring, bytes, 200000), WS_ERR_NOMEM);
+        CHECK(ws_ring_check(&ring) && ws_ring_len(&ring) >= total);
+        CHECK(stream_is(ws_ring_peek(&ring), total, 0, 0));
+        m.fail_at = -1;
+        ws_ring_free(&ring);
+        ws_spare_clear(&spare);
+        CHECK_INT(m.alive, 0);
+    }
+    free(bytes);
+}
+
 static const struct test tests[] = {
     {"init", test_init},
+    {"append", test_append},
     {"the checker sees", test_check},
     {"an idle ring owns no block", test_idle},
     {"rings of different sizes", test_spare_sizes},
