@@ -126,13 +126,10 @@ class LoopWay:
     def __init__(self, loop: asyncio.AbstractEventLoop, aiofastnet: Any) -> None:
         self._create: Any = loop.create_connection
         self._start_tls: Any = loop.start_tls
-        # asyncio's own TLS transports take no second layer before 3.11, and before 3.11.8 and
-        # 3.12.2 a failure in it leaves the connection open.
-        self.can_nest = not isinstance(loop, asyncio.BaseEventLoop)
+        self.is_asyncio = aiofastnet is None and isinstance(loop, asyncio.BaseEventLoop)
         if aiofastnet is not None:
             self._create = functools.partial(aiofastnet.create_connection, loop)
             self._start_tls = functools.partial(aiofastnet.start_tls, loop)
-            self.can_nest = True
 
     async def start(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, tls: Optional[TLS]
@@ -231,12 +228,10 @@ class Connector:
         protocol: Any,
         tls: Optional[TLS],
     ) -> None:
-        way = self.way
+        way = self.way if tls is None else self._way_of_tls(proxy.is_secure)
         outer = None
         if proxy.is_secure:
             outer = TLS(self.proxy_ssl_context or ssl.create_default_context(), proxy.host)
-            if tls is not None:
-                way = self._nesting_way()
         tunnel = Tunnel(self.loop, proxy, url)
         try:
             transport = await way.start(sock, tunnel, outer)
@@ -248,14 +243,18 @@ class Connector:
             tunnel.abort()
             raise
 
-    def _nesting_way(self) -> Union[PollerWay, LoopWay]:
-        """Return who can put TLS inside TLS."""
-        if isinstance(self.way, PollerWay) or self.way.can_nest:
+    def _way_of_tls(self, is_second: bool) -> Union[PollerWay, LoopWay]:
+        """Return who can start TLS on a connection, TLS inside TLS if it is the second."""
+        if isinstance(self.way, PollerWay) or not self.way.is_asyncio:
+            return self.way
+        # asyncio's start_tls() leaves something open when it is cancelled before 3.11. It cannot
+        # be used twice before 3.11, and before 3.11.8 and 3.12.2 a failure leaves all of it open.
+        if not is_second and sys.version_info >= (3, 11):
             return self.way
         poller = poller_of(self.loop)
         if poller is not None:
             return PollerWay(self.loop, poller)
-        if sys.version_info < (3, 11):
+        if is_second and sys.version_info < (3, 11):
             raise NotImplementedError("wss through an https proxy needs CPython 3.11 on this loop")
         return self.way
 

@@ -187,6 +187,21 @@ async def test_asyncio_has_no_tls_inside_tls(proxies, certificates, need):
         await soon(transport.wait_disconnected())
 
 
+async def test_https_proxy_without_a_poller(proxies, certificates, monkeypatch):
+    """Where there is none, CPython 3.11 is needed; nothing is left open."""
+    from conftest import Net
+
+    monkeypatch.setattr("picows_c.connecting.poller_of", lambda loop: None)
+    net = Net("wss", "loop", certificates)
+    is_asyncio = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+    async with net.serve(lambda request: EchoListener(), transport="auto"):
+        if is_asyncio and sys.version_info < (3, 11):
+            with pytest.raises(NotImplementedError, match=r"CPython 3\.11"):
+                await soon(net.connect(Never(), proxy=proxies.url("https"), **trust(net, "https")))
+        else:
+            await echo(net, proxy=proxies.url("https"), **trust(net, "https"))
+
+
 # ---- refusals ----
 
 
