@@ -446,7 +446,8 @@ async def test_clients_in_the_opening_handshake_are_ended(net):
         writer.close()
 
 
-async def test_clients_in_the_tls_handshake_are_ended(certificates):
+@pytest.mark.parametrize("graceful", [True, False])
+async def test_clients_in_the_tls_handshake_are_ended(certificates, graceful):
     net = Net("wss", "auto", certificates)
     async with net.serve(lambda r: EchoListener()) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", net.port)
@@ -455,7 +456,10 @@ async def test_clients_in_the_tls_handshake_are_ended(certificates):
         server.close()
         waiter = asyncio.ensure_future(server.wait_closed())
         assert await pending(waiter)
-        server.abort_clients()
+        if graceful:
+            server.close_clients()
+        else:
+            server.abort_clients()
         await asyncio.wait_for(waiter, 5)
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 import struct
 
 import pytest
@@ -103,6 +104,9 @@ async def test_refused_and_http_requests_take_no_room(plain):
 
 # ---- pending connections ----
 
+# Nobody else drops them.
+PATIENT = {"websocket_handshake_timeout": None}
+
 
 async def is_gone(reader):
     with contextlib.suppress(ConnectionError):
@@ -110,7 +114,7 @@ async def is_gone(reader):
 
 
 async def test_oldest_pending_connections_are_dropped(net):
-    async with net.serve(Listeners(EchoListener), max_pending_connections=3) as server:
+    async with net.serve(Listeners(EchoListener), max_pending_connections=3, **PATIENT) as server:
         peers = [Peer(*await soon(net.open()), is_client=True) for _ in range(3)]
         await until(lambda: server.stats.pending == 3)
         assert server.stats.dropped == 0
@@ -135,7 +139,9 @@ async def test_oldest_pending_connections_are_dropped(net):
 async def test_flood_of_silent_connections(net, caplog):
     """The number stays bounded, and an honest client gets in."""
     limit, count = 10, 60
-    async with net.serve(lambda request: EchoListener(), max_pending_connections=limit) as server:
+    async with net.serve(
+        lambda request: EchoListener(), max_pending_connections=limit, **PATIENT
+    ) as server:
         peers = []
         for _ in range(count):
             peers.append(Peer(*await soon(net.open()), is_client=True))
@@ -160,7 +166,9 @@ async def test_flood_is_logged_once_each_time(plain, caplog):
     def said():
         return [r.getMessage() for r in caplog.records if "pending connections" in r.message]
 
-    async with plain.serve(lambda request: EchoListener(), max_pending_connections=4) as server:
+    async with plain.serve(
+        lambda request: EchoListener(), max_pending_connections=4, **PATIENT
+    ) as server:
         for dropped in (5, 10):
             caplog.clear()
             peers = [Peer(*await soon(plain.open()), is_client=True) for _ in range(9)]
@@ -179,39 +187,69 @@ async def test_flood_is_logged_once_each_time(plain, caplog):
             assert len(said()) == 2
 
 
+async def open_tcp(net):
+    """Connect without a word of TLS."""
+    opening = asyncio.open_connection("127.0.0.1", net.port)
+    return Peer(*await soon(opening), is_client=True)
+
+
+async def begin_tls(peer, context):
+    """Do the TLS handshake on a connection that has been open for a while."""
+    reader = asyncio.StreamReader()
+    transport = await soon(
+        asyncio.get_running_loop().start_tls(
+            peer.writer.transport, asyncio.StreamReaderProtocol(reader), context
+        )
+    )
+    return reader, transport
+
+
 async def test_tls_handshakes_count_as_pending(certificates):
     """On the poller; the loop's own transports are not seen before TLS is done."""
     net = Net("wss", "auto", certificates)
     hello = struct.pack("!BHH", 22, 0x0301, 300) + b"\x01"
-    async with net.serve(lambda request: EchoListener(), max_pending_connections=5) as server:
+    async with net.serve(
+        lambda request: EchoListener(), max_pending_connections=5, **PATIENT
+    ) as server:
         silent = []
         for _ in range(20):
-            peer = Peer(*await soon(asyncio.open_connection("127.0.0.1", net.port)), is_client=True)
-            peer.write(hello)
-            silent.append(peer)
+            silent.append(await open_tcp(net))
+            silent[-1].write(hello)
         await until(lambda: server.stats == (0, 5, 15, 0))
         for peer in silent[:15]:
             await is_gone(peer.reader)
-        # A client whose TLS is done keeps its place: it is not the oldest, and not the newest.
-        talking = Peer(*await soon(net.open()), is_client=True)
-        await until(lambda: server.stats.dropped == 16)
-        for _ in range(5):
-            silent.append(
-                Peer(*await soon(asyncio.open_connection("127.0.0.1", net.port)), is_client=True)
-            )
-        await until(lambda: server.stats.dropped == 21)
-        await is_gone(talking.reader)
         honest = await upgraded(net)
         await echo(honest)
-        for peer in [*silent, talking, honest]:
+        assert server.stats == (1, 4, 16, 0)
+        for peer in [*silent, honest]:
             peer.abort()
         await until(lambda: server.stats[:2] == (0, 0))
+
+
+async def test_end_of_tls_does_not_make_a_connection_younger(certificates):
+    net = Net("wss", "auto", certificates)
+    context = certificates.client()
+    # When the client has done its part, the server has done its own.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with net.serve(
+        lambda request: EchoListener(), max_pending_connections=3, **PATIENT
+    ) as server:
+        peers = [await open_tcp(net) for _ in range(3)]
+        await until(lambda: server.stats.pending == 3)
+        reader, transport = await begin_tls(peers[0], context)
+        peers.append(await open_tcp(net))
+        await until(lambda: server.stats == (0, 3, 1, 0))
+        await is_gone(reader)
+        transport.abort()
+        for peer in peers:
+            peer.abort()
+        await until(lambda: server.stats.pending == 0)
 
 
 async def test_failed_tls_handshakes_are_not_pending(certificates):
     net = Net("wss", "auto", certificates)
     async with net.serve(lambda request: EchoListener()) as server:
-        peer = Peer(*await soon(asyncio.open_connection("127.0.0.1", net.port)), is_client=True)
+        peer = await open_tcp(net)
         await until(lambda: server.stats.pending == 1)
         peer.write(b"GET / HTTP/1.1\r\n\r\n")
         await until(lambda: server.stats == (0, 0, 0, 0))
@@ -219,7 +257,9 @@ async def test_failed_tls_handshakes_are_not_pending(certificates):
 
 
 async def test_no_limit(plain):
-    async with plain.serve(lambda request: EchoListener(), max_pending_connections=None) as server:
+    async with plain.serve(
+        lambda request: EchoListener(), max_pending_connections=None, **PATIENT
+    ) as server:
         peers = [Peer(*await soon(plain.open()), is_client=True) for _ in range(50)]
         await until(lambda: server.stats.pending == 50)
         assert server.stats.dropped == 0
@@ -363,7 +403,7 @@ async def test_answers_of_http_requests_arrive(plain):
 async def test_tls_handshakes_are_dropped(certificates):
     net = Net("wss", "auto", certificates)
     async with net.serve(lambda request: EchoListener()) as server:
-        peer = Peer(*await soon(asyncio.open_connection("127.0.0.1", net.port)), is_client=True)
+        peer = await open_tcp(net)
         peer.write(b"\x16\x03\x01")
         await until(lambda: server.stats.pending == 1)
         assert await soon(server.close_gracefully()) == 0
@@ -384,17 +424,12 @@ async def test_connection_that_comes_out_of_tls_afterwards_is_dropped(certificat
             return made[-1]
 
         server._make_protocol = note
-        _, writer = await asyncio.open_connection("127.0.0.1", net.port)
+        peer = await open_tcp(net)
         await until(lambda: made)  # accepted
         assert server.stats.pending == 0
         assert await soon(server.close_gracefully()) == 0
 
-        reader = asyncio.StreamReader()
-        transport = await soon(
-            asyncio.get_running_loop().start_tls(
-                writer.transport, asyncio.StreamReaderProtocol(reader), certificates.client()
-            )
-        )
+        _, transport = await begin_tls(peer, certificates.client())
         transport.write(request_bytes())
         await until(lambda: made[0].transport is not None and made[0].transport.is_disconnected)
         transport.abort()
