@@ -16,6 +16,7 @@ DIFFERS = {
         "http: an empty answer",
         "http: 70,000 bytes of head",
         "socks5: refused",
+        "socks5: nobody there",
     ],
     "proxy-url": ["an unknown scheme"],
     "proxy-secure": ["https"],
