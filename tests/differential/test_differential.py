@@ -129,6 +129,7 @@ def test_script(script: str, loop_kind: str, logs: dict[tuple[str, str], Log], n
         for step in ours
         if step in differing and theirs[step] == ours[step]
     ]
+    problems += [f"{step}: hangs with picows_c" for step in ours if ours[step] == "hangs"]
     problems += [f"{step}: is listed to differ, and is no step" for step in differing - set(ours)]
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)

@@ -100,7 +100,10 @@ async def main(ws, log):
         await connect("a url that is None", None, None)
 
     async def serve(name, factory, *args, **options):
-        made = await outcome(ws.ws_create_server(factory, *args, **options), IMPATIENCE)
+        async def create():
+            return await ws.ws_create_server(factory, *args, **options)
+
+        made = await outcome(create(), IMPATIENCE)
         if not isinstance(made, (str, list)):
             made.close()
             made = "a server"

@@ -8,6 +8,20 @@ import struct
 from kit import accept, accepting, outcome, pem, raw_server, recorder, without_port
 from wire import read_head
 
+DIFFERS = {
+    "proxy-error": [
+        "http: 407",
+        "http: 502",
+        "http: no HTTP",
+        "http: an empty answer",
+        "http: 70,000 bytes of head",
+        "socks5: refused",
+        "socks5: nobody there",
+    ],
+    "proxy-url": ["an unknown scheme"],
+    "proxy-secure": ["https"],
+}
+
 
 async def pump(reader, writer):
     with contextlib.suppress(OSError):
@@ -56,6 +70,9 @@ async def main(ws, log):
             host = await peer.reader.readexactly(4 if kind == 1 else 16)
         await peer.reader.readexactly(2)
         seen.append([version, user, command, kind, host])
+        if host == b"refused.test":
+            peer.send(b"\5\2\0\1\0\0\0\0\0\0")
+            return
         peer.send(b"\5\0\0\1\0\0\0\0\0\0")
         await join(peer, target)
 
@@ -161,6 +178,7 @@ async def main(ws, log):
             await connect("socks5", f"socks5://127.0.0.1:{port}")
             await connect("socks5: credentials", f"socks5://user:pass@127.0.0.1:{port}")
             await connect("socks5: a name", f"socks5://127.0.0.1:{port}", "ws://example.test/")
+            await connect("socks5: refused", f"socks5://127.0.0.1:{port}", "ws://refused.test/")
             target = secure
             await connect(
                 "socks5: wss",
@@ -168,6 +186,7 @@ async def main(ws, log):
                 f"wss://localhost:{secure}/",
                 ssl_context=client,
             )
+        await connect("socks5: nobody there", f"socks5://127.0.0.1:{port}")
         target = plain
         async with raw_server(socks4) as port:
             await connect("socks4", f"socks4://127.0.0.1:{port}")

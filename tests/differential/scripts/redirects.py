@@ -5,7 +5,10 @@ import ssl
 from kit import accepting, failure, pem, raw_server, recorder
 from wire import read_head
 
-DIFFERS = {"redirect-secrets": ["to another origin"]}
+DIFFERS = {
+    "redirect-secrets": ["to another origin"],
+    "redirect-http": ["to http"],
+}
 
 
 async def main(ws, log):

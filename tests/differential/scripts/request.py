@@ -7,6 +7,7 @@ from kit import accepting, failure, raw_server, recorder, without_port
 
 DIFFERS = {
     "host-userinfo": ["userinfo"],
+    "basic-auth": ["userinfo: credentials"],
     "injection": ["a line end in the path"],
 }
 
@@ -37,7 +38,10 @@ async def main(ws, log):
         log("path and query", await request("/a/b?c=d&e=%20"))
         log("query only", await request("?c=d"))
         log("IRI", await request("/höhe?maß"))
-        log("userinfo", await request("/", "user:secret@127.0.0.1"))
+        lines = await request("/", "user:secret@127.0.0.1")
+        credentials = [line for line in lines if line.startswith("Authorization")]
+        log("userinfo", [line for line in lines if line not in credentials])
+        log("userinfo: credentials", credentials)
         log("another name", [line.partition(":")[0] for line in await request("/", "localhost")])
         log("a line end in the path", await request("/\r\nInjected: 1"))
         keys = [key for _, key in heads]

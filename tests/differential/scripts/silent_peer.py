@@ -8,7 +8,7 @@ from wire import read_head
 
 DIFFERS = {
     "no-answer": ["the peer closes at once", "the peer closes within the head"],
-    "cancelled": ["cancelled: the connection"],
+    "cancelled": ["cancelled: the connection", "cancelled: the listener"],
 }
 
 
@@ -63,6 +63,7 @@ async def main(ws, log):
             await asyncio.wait_for(connecting, 0.1)
         go_on.set()
         log("cancelled: the connection", await ends.get())
+        log("cancelled: the listener", listener.events)
 
     listener = recorder(ws)
     async with serving(ws, lambda _: listener, websocket_handshake_timeout=0.1) as port:
