@@ -17,7 +17,7 @@ PY_FILES = sorted((ROOT / "picows_c").glob("*.py"))
 EXT_STOREYS = [
     {"module"},
     {"poller"},
-    {"stream_type", "stream_tls", "acceptor"},
+    {"stream_type", "stream_tls", "acceptor", "reader_type"},
     {"stream"},
     {"tls", "reader"},
     {"transport_type"},

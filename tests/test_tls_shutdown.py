@@ -102,9 +102,9 @@ async def test_close_timeout_is_the_shorter_one(net, side):
 @pytest.mark.parametrize("seconds", [0, -1])
 async def test_timeouts_are_positive(net, name, seconds):
     net.port = 1  # nothing is asked
-    with pytest.raises(ValueError, match="should be a positive number"):
+    with pytest.raises(ValueError, match="must be positive seconds"):
         await net.connect(Recorder, **{name: seconds})
-    with pytest.raises(ValueError, match="should be a positive number"):
+    with pytest.raises(ValueError, match="must be positive seconds"):
         async with net.serve(lambda r: Recorder(), **{name: seconds}):
             pass
 

@@ -100,6 +100,9 @@ pyws_reader_leave(WSReaderObject *r)
     ws_ring_settle(&r->ring);
 }
 
+/* pyws_reader_discard has everything that comes thrown away from now on. */
+void pyws_reader_discard(WSReaderObject *r);
+
 /* pyws_reader_pause holds back frames, also those already read, or lets them
  * go; the caller sees to it that pyws_reader_run() follows. */
 static inline void
