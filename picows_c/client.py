@@ -102,9 +102,9 @@ class ClientProtocol(WSProtocol):
         super().connection_made(transport)
         assert self.transport is not None
         assert self._underlying is not None
-        self.transport.request = self._request
+        self.transport._request = self._request
         # TLS to a proxy is not TLS to the server.
-        self.transport.is_secure = self._is_secure
+        self.transport._is_secure = self._is_secure
         self._log(logging.INFO, "WS connection established")
         self._underlying.write(self._request.to_bytes())
 
@@ -167,7 +167,7 @@ class ClientProtocol(WSProtocol):
             self._refuse(error)
             return
         assert self.transport is not None
-        self.transport.subprotocol = chosen_subprotocol(response)
+        self.transport._subprotocol = chosen_subprotocol(response)
         self._open(listener, response, uses_extension(response))
         if self._opened is not None and not self._opened.done():
             assert self.transport is not None

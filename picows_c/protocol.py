@@ -113,7 +113,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             self._keepalive.stop()
         self._stop_frames()
         transport._stop_sending()
-        transport.is_disconnected = True
+        transport._is_disconnected = True
         transport._note_cause(self._cause_of_loss(exc))
         self._log(logging.INFO, "Disconnected%s", f": {exc!r}" if exc is not None else "")
         try:
@@ -189,11 +189,20 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
 
     # ---- opening ----
 
-    def _open(self, listener: WSListener, response: WSUpgradeResponse, extended: bool) -> None:
-        """Begin with frames; the listener hears of it first."""
+    def _open(
+        self,
+        listener: WSListener,
+        response: WSUpgradeResponse,
+        extended: bool,
+        deflate: Optional[_core.Deflate],
+    ) -> None:
+        """Begin with frames; the listener hears of it first.
+
+        extended: an extension of the user's own may give the RSV bits a meaning.
+        """
         transport = self.transport
         assert transport is not None
-        transport.response = response
+        transport._response = response
         self.listener = listener
         self._disarm()
         self._is_open = True

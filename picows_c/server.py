@@ -158,7 +158,7 @@ class ServerProtocol(WSProtocol):
         assert transport is not None
         assert self._underlying is not None
         request = WSUpgradeRequest(method, target, version, CIMultiDict(fields))
-        transport.request = request
+        transport._request = request
         is_head = method == b"HEAD"
         try:
             check_request(request)
@@ -188,7 +188,7 @@ class ServerProtocol(WSProtocol):
             self._refuse(WSRequestRefused(500, ""), is_head)
             return
         self._underlying.write(data)
-        transport.subprotocol = subprotocol
+        transport._subprotocol = subprotocol
         self._server._upgraded(self)
         self._open(listener, response, uses_extension(response))
 
@@ -234,7 +234,7 @@ class ServerProtocol(WSProtocol):
         """Send an HTTP answer that is no upgrade, and close."""
         assert self.transport is not None
         assert self._underlying is not None
-        self.transport.response = response
+        self.transport._response = response
         self._underlying.write(data)
         self._shut()
 

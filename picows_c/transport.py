@@ -41,39 +41,22 @@ class WSTransport(_core.WSTransport):
 
     It belongs to the thread of its event loop: every method raises RuntimeError on another one.
     It can be asked anything after the connection, or the loop, has gone.
-
-    request: the upgrade request.
-    response: the upgrade response.
-    subprotocol: the subprotocol agreed on (RFC 6455, 1.9), None for none.
-    close_handshake: the CLOSE frames seen so far, None before the first.
-    disconnect_cause: who ended the connection and why, None while it lasts; set before
-        ``on_ws_disconnected``.
-    is_secure: whether the connection runs over TLS.
-    is_disconnected: whether the connection is gone.
     """
 
     __slots__ = (
+        "_close_handshake",
+        "_disconnect_cause",
         "_drain_waiters",
         "_error",
+        "_is_disconnected",
+        "_is_secure",
         "_is_write_paused",
         "_loop",
+        "_request",
+        "_response",
+        "_subprotocol",
         "_waiter",
-        "close_handshake",
-        "disconnect_cause",
-        "is_disconnected",
-        "is_secure",
-        "request",
-        "response",
-        "subprotocol",
     )
-
-    request: Optional[WSUpgradeRequest]
-    response: Optional[WSUpgradeResponse]
-    subprotocol: Optional[str]
-    close_handshake: Optional[WSCloseHandshake]
-    disconnect_cause: Optional[WSDisconnectCause]
-    is_secure: bool
-    is_disconnected: bool
 
     def __init__(
         self,
@@ -93,13 +76,51 @@ class WSTransport(_core.WSTransport):
         self._waiter: Optional[asyncio.Future[None]] = None
         self._is_write_paused = False
         self._drain_waiters: list[asyncio.Future[None]] = []
-        self.request = None
-        self.response = None
-        self.subprotocol = None
-        self.close_handshake = None
-        self.disconnect_cause = None
-        self.is_secure = target.get_extra_info("ssl_object") is not None
-        self.is_disconnected = False
+        self._request: Optional[WSUpgradeRequest] = None
+        self._response: Optional[WSUpgradeResponse] = None
+        self._subprotocol: Optional[str] = None
+        self._close_handshake: Optional[WSCloseHandshake] = None
+        self._disconnect_cause: Optional[WSDisconnectCause] = None
+        self._is_secure = target.get_extra_info("ssl_object") is not None
+        self._is_disconnected = False
+
+    @property
+    def request(self) -> Optional[WSUpgradeRequest]:
+        """The upgrade request (RFC 6455, 4.1)."""
+        return self._request
+
+    @property
+    def response(self) -> Optional[WSUpgradeResponse]:
+        """The upgrade response (RFC 6455, 4.2.2), None before it."""
+        return self._response
+
+    @property
+    def subprotocol(self) -> Optional[str]:
+        """The subprotocol agreed on (RFC 6455, 1.9), None for none."""
+        return self._subprotocol
+
+    @property
+    def close_handshake(self) -> Optional[WSCloseHandshake]:
+        """The CLOSE frames seen so far (RFC 6455, 7), None before the first."""
+        return self._close_handshake
+
+    @property
+    def disconnect_cause(self) -> Optional[WSDisconnectCause]:
+        """Who ended the connection and why, None while it lasts.
+
+        It is set before ``on_ws_disconnected`` runs.
+        """
+        return self._disconnect_cause
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the connection runs over TLS."""
+        return self._is_secure
+
+    @property
+    def is_disconnected(self) -> bool:
+        """Whether the connection is gone."""
+        return self._is_disconnected
 
     @property
     def stats(self) -> WSTransportStats:
@@ -122,7 +143,7 @@ class WSTransport(_core.WSTransport):
         """
         self._check_thread("drain")
         self._flush()
-        if self.is_disconnected:
+        if self._is_disconnected:
             raise ConnectionResetError("connection lost")
         if not self._is_write_paused:
             return
@@ -186,7 +207,7 @@ class WSTransport(_core.WSTransport):
         touch the connection.
         """
         self._check_thread("wait_disconnected")
-        if not self.is_disconnected or self._owner is not None:
+        if not self._is_disconnected or self._owner is not None:
             if self._waiter is None:
                 self._waiter = self._loop.create_future()
             await asyncio.shield(self._waiter)
@@ -197,8 +218,8 @@ class WSTransport(_core.WSTransport):
 
     def _note_close(self, sent: bool, code: int, reason: Optional[str]) -> None:
         info = WSCloseInfo(WSCloseCode(code), reason)
-        known = self.close_handshake or WSCloseHandshake(None, None, False)
-        self.close_handshake = (
+        known = self._close_handshake or WSCloseHandshake(None, None, False)
+        self._close_handshake = (
             WSCloseHandshake(known.recv, info, known.recv is not None)
             if sent
             else WSCloseHandshake(info, known.sent, known.sent is None)
@@ -211,8 +232,8 @@ class WSTransport(_core.WSTransport):
 
     def _note_cause(self, cause: WSDisconnectCause) -> None:
         """Keep the first cause."""
-        if self.disconnect_cause is None:
-            self.disconnect_cause = cause
+        if self._disconnect_cause is None:
+            self._disconnect_cause = cause
 
     def _log_error(self, error: Exception, where: str) -> None:
         if self._owner is not None:

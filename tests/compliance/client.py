@@ -6,27 +6,28 @@ import argparse
 import asyncio
 from typing import Any
 
-from testee import MAX_FRAME_SIZE, EchoListener, MessageListener, run
+from testee import OPTIONS, EchoListener, run
 
-from picows_c import WSMsgType, WSProtocolError, WSTransport, ws_connect
+from picows_c import WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport, ws_connect
 
 # The fuzzingserver says what it is going to do shortly before it listens.
 CONNECT_TRIES = 100
 CASE_TIMEOUT = 60.0
 
 
-class CountListener(MessageListener):
+class CountListener(WSListener):
     """Keeps the number of cases."""
 
     count = 0
 
-    def on_message(self, transport: WSTransport, kind: WSMsgType, message: bytes) -> None:
-        self.count = int(message)
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            self.count = int(frame.get_payload_as_utf8_text())
 
 
 async def talk(factory: Any, url: str) -> Any:
     """Be connected until the fuzzingserver has had enough; return the listener."""
-    transport, listener = await ws_connect(factory, url, max_frame_size=MAX_FRAME_SIZE)
+    transport, listener = await ws_connect(factory, url, **OPTIONS)
     try:
         await asyncio.wait_for(transport.wait_disconnected(), CASE_TIMEOUT)
     except WSProtocolError:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from testee import MAX_FRAME_SIZE, EchoListener, end_of_stdin, run
+from testee import OPTIONS, EchoListener, end_of_stdin, run
 
 from picows_c import ws_create_server
 
 
 async def main() -> None:
-    server = await ws_create_server(
-        lambda request: EchoListener(), "127.0.0.1", 0, max_frame_size=MAX_FRAME_SIZE
-    )
+    server = await ws_create_server(lambda request: EchoListener(), "127.0.0.1", 0, **OPTIONS)
     stop = end_of_stdin()
     print(server.sockets[0].getsockname()[1], flush=True)
     await stop.wait()
