@@ -176,9 +176,10 @@ class WSServer(asyncio.AbstractServer):
         """Accept until cancelled, or until close(); cancelling closes the server."""
         if self._forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
-        await self.start_serving()
+        # close() may come while this waits for the loop to begin.
         self._forever = self._loop.create_future()
         try:
+            await self.start_serving()
             await self._forever
         except asyncio.CancelledError:
             self.close()

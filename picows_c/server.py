@@ -291,7 +291,8 @@ async def ws_create_server(
     :param reuse_port: SO_REUSEPORT.
     :param keep_alive: SO_KEEPALIVE on the connections.
     :param ssl: a context for wss.
-    :param ssl_handshake_timeout: seconds for the TLS handshake; None for 60.
+    :param ssl_handshake_timeout: seconds for the TLS handshake; None for 60. (With
+        ``transport="loop"`` uvloop takes 60 in any case on unix sockets.)
     :param ssl_shutdown_timeout: seconds for the end of TLS, None for 30 (with
         ``transport="loop"`` from CPython 3.11 on); ``close_timeout`` bounds it in any case.
     :param backlog: connections that may wait to be accepted.
