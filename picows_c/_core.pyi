@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Iterable
 from ssl import MemoryBIO, SSLObject
-from typing import Any, Optional, Union
+from typing import Any, Optional, Protocol, Union
 
 from typing_extensions import Buffer, disjoint_base, final
 
@@ -44,18 +44,6 @@ class WSFrame(Buffer):
     def get_close_code(self) -> WSCloseCode: ...
     def get_close_message(self) -> Optional[bytes]: ...
     def get_close_reason(self) -> Optional[str]: ...
-
-@final
-class Deflate:
-    def __new__(
-        cls,
-        make_compressor: Callable[[], Any],
-        make_decompressor: Callable[[bytes], Any],
-        flush: int,
-        pool: Optional[list[Any]],
-        resets_in: bool,
-        threshold: int,
-    ) -> Deflate: ...
 
 @disjoint_base
 class WSTransport:
@@ -112,6 +100,31 @@ class WSTransport:
     def _flush(self) -> None: ...
     def _counters(self) -> tuple[int, int, int, int, int, int, int]: ...
     def _write_paused(self, paused: bool, /) -> None: ...
+
+class _Compressor(Protocol):
+    def compress(self, data: Buffer, /) -> bytes: ...
+    def flush(self, mode: int, /) -> bytes: ...
+
+class _Decompressor(Protocol):
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    def decompress(self, data: Buffer, max_length: int, /) -> bytes: ...
+
+@final
+class Deflate:
+    def __new__(
+        cls,
+        make_compressor: Callable[[], _Compressor],
+        make_decompressor: Callable[[bytes], _Decompressor],
+        flush: int,
+        pool: Optional[list[Any]],
+        resets_in: bool,
+        threshold: int,
+    ) -> Deflate: ...
 
 @disjoint_base
 class WSReader:
