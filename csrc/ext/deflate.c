@@ -10,9 +10,10 @@ static const uint8_t deflate_tail[4] = {0x00, 0x00, 0xff, 0xff};
 /* Input is given in pieces of this size: what a call leaves of it is copied. */
 #define DEFLATE_IN 16384
 
-/* What one call may give. */
+/* What one call may give: as much as CPython allocates at once, without a copy.
+ */
 #define DEFLATE_OUT_MIN 1024
-#define DEFLATE_OUT_MAX 65536
+#define DEFLATE_OUT_MAX 32768
 
 /* What DEFLATE can refer back to. */
 #define DEFLATE_WINDOW 32768
