@@ -133,17 +133,23 @@ async def test_both_of_tls_inside_tls_end(net, how):
         await outer.handshake()
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         inner = net.certificates.server().wrap_bio(incoming, outgoing, server_side=True)
+
+        async def pass_on() -> None:
+            data = outgoing.read()
+            if data:
+                await outer.write(data)
+
         call: Callable[[], Any] = inner.do_handshake
         while "inner" not in ends:
             try:
                 result = call()
             except ssl.SSLWantReadError:
-                await outer.write(outgoing.read())
+                await pass_on()
                 incoming.write(await outer.step(lambda: outer.tls.read(65536)))
             except ssl.SSLZeroReturnError:
                 ends.append("inner")
             else:
-                await outer.write(outgoing.read())
+                await pass_on()
                 if result == b"":
                     ends.append("inner")
                 call = functools.partial(inner.read, 65536)

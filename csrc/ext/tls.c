@@ -135,6 +135,7 @@ tls_raised(struct pyws_tls *t)
 static int
 tls_load(pyws_state *state)
 {
+    (void)state;
 #ifndef Py_GIL_DISABLED
     /* A free-threaded ssl module has a lock of its own around each call. */
     const char *way = Py_GETENV("PICOWS_C_TLS");
