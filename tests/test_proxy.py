@@ -23,7 +23,7 @@ from picows_c import (
     ws_connect,
 )
 from picows_c.poller import has_poller
-from picows_c.proxy import MAX_PROXY_HEAD, proxy_of_environment
+from picows_c.proxy import MAX_PROXY_HEAD, Tunnel, proxy_of_environment
 from picows_c.url import parse_proxy_url, parse_url
 
 
@@ -333,6 +333,86 @@ async def test_proxy_that_speaks_before_tls(plain, certificates, together):
                     transport=plain.way,
                 )
             )
+
+
+class Wire:
+    """What a Tunnel needs of a transport."""
+
+    def __init__(self):
+        self.protocol, self.closing = None, False
+
+    def write(self, data):
+        pass
+
+    def is_closing(self):
+        return self.closing
+
+    def set_protocol(self, protocol):
+        self.protocol = protocol
+
+
+class Successor(asyncio.Protocol):
+    def __init__(self):
+        self.heard = []
+
+    def connection_made(self, transport):
+        self.heard.append(transport)
+
+    def connection_lost(self, exc):
+        self.heard.append(exc)
+
+
+async def test_what_happens_between_the_answer_and_the_successor():
+    """The loops tell it to the Tunnel, and some go on doing so."""
+    loop = asyncio.get_running_loop()
+
+    async def agreed():
+        tunnel, wire = Tunnel(loop, parse_proxy_url("http://p"), parse_url("ws://h")), Wire()
+        tunnel.connection_made(wire)
+        tunnel.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
+        await tunnel.opened()
+        return tunnel, wire, Successor()
+
+    error = ConnectionResetError()
+    tunnel, wire, successor = await agreed()
+    tunnel.hand_over(wire, successor)
+    assert wire.protocol is successor
+    tunnel.connection_lost(error)
+    assert successor.heard == [wire, error]
+
+    tunnel, wire, successor = await agreed()
+    tunnel.data_received(b"HTTP/1.1 101 Switching Protocols\r\n")
+    with pytest.raises(WSProxyError, match="before the handshake"):
+        tunnel.hand_over(wire, successor)
+    assert successor.heard == []
+
+    tunnel, wire, successor = await agreed()
+    tunnel.connection_lost(None)
+    with pytest.raises(WSProxyError, match="was closed"):
+        tunnel.hand_over(wire, successor)
+    assert successor.heard == []
+
+    tunnel, wire, successor = await agreed()
+    wire.closing = True
+    with pytest.raises(WSProxyError, match="was closed"):
+        tunnel.hand_over(wire, successor)
+    assert successor.heard == []
+
+
+async def test_socks4_and_a_name_that_is_none(plain, proxies, monkeypatch):
+    """It is resolved here, so that it is no fault of the proxy."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, asyncio.BaseEventLoop):
+        return
+
+    async def getaddrinfo(*args, **options):
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    with pytest.raises(socket.gaierror):
+        await soon(
+            ws_connect(Never(), "ws://h.example/", proxy=proxies.url("socks4"), transport=plain.way)
+        )
 
 
 SOCKS_ANSWERS = {

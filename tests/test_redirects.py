@@ -293,13 +293,14 @@ async def test_socket_factory_is_called_each_time(net):
     asked = []
 
     def factory(url):
-        asked.append((url.host, url.port, url.path))
+        asked.append((url.host, url.port, url.path, url.username))
         return socket.create_connection((url.host, url.port))
 
-    site = Site({"/": "/two"})
+    site = Site({"/": "//other:secret@127.0.0.1:PORT/two"})
     async with sites(net, site):
-        await arrive(net, socket_factory=factory)
-    assert asked == [("127.0.0.1", net.port, "/"), ("127.0.0.1", net.port, "/two")]
+        site.table["/"] = site.table["/"].replace("PORT", str(net.port))
+        await arrive(net, host="user@127.0.0.1", socket_factory=factory)
+    assert asked == [("127.0.0.1", net.port, "/", "user"), ("127.0.0.1", net.port, "/two", None)]
 
 
 async def test_connections_that_redirect_are_closed(net):
