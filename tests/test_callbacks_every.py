@@ -138,7 +138,7 @@ class Everything(Recorder):
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 @pytest.mark.parametrize("where", CALLBACKS)
 @pytest.mark.parametrize("role", ROLES)
-async def test_everything_from_everywhere(net, role, where, action, caplog):
+async def test_everything_from_everywhere(plain, role, where, action, caplog):
     listener = Everything(where, action)
     writes = where in ("pause_writing", "resume_writing")
     options = {
@@ -148,7 +148,7 @@ async def test_everything_from_everywhere(net, role, where, action, caplog):
         "auto_ping_reply_timeout": 0.02,
         "close_timeout": 0.2,
     }
-    async with against(net, role, listener, **options) as peer:
+    async with against(plain, role, listener, **options) as peer:
         transport = listener.transport
         with contextlib.suppress(ConnectionError, EOFError):
             if writes:
