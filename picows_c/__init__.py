@@ -6,6 +6,7 @@ from . import _core
 from ._core import WSFrame
 from .client import ws_connect
 from .closing import WSCloseHandshake, WSCloseInfo, WSDisconnectCause, WSDisconnectKind
+from .deflate import PermessageDeflate
 from .enums import WSAutoPingStrategy, WSCloseCode, WSMsgType
 from .errors import (
     WSError,
@@ -30,6 +31,7 @@ from .version import __version__
 
 __all__ = [
     "PICOWS_DEBUG_LL",
+    "PermessageDeflate",
     "WSAutoPingStrategy",
     "WSCloseCode",
     "WSCloseHandshake",

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Iterable
 from ssl import MemoryBIO, SSLObject
-from typing import Any, Optional, Union
+from typing import Any, Optional, Protocol, Union
 
 from typing_extensions import Buffer, disjoint_base, final
 
@@ -100,6 +100,32 @@ class WSTransport:
     def _flush(self) -> None: ...
     def _counters(self) -> tuple[int, int, int, int, int, int, int]: ...
     def _write_paused(self, paused: bool, /) -> None: ...
+
+class _Compressor(Protocol):
+    def compress(self, data: Buffer, /) -> bytes: ...
+    def flush(self, mode: int, /) -> bytes: ...
+
+class _Decompressor(Protocol):
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    def decompress(self, data: Buffer, max_length: int, /) -> bytes: ...
+
+@final
+class Deflate:
+    def __new__(
+        cls,
+        make_compressor: Callable[[], _Compressor],
+        make_decompressor: Callable[[bytes], _Decompressor],
+        flush: int,
+        resets_out: bool,
+        resets_in: bool,
+        threshold: int,
+        /,
+    ) -> Deflate: ...
 
 @disjoint_base
 class WSReader:

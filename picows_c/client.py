@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
+from . import _core
 from .connecting import (
     Connector,
     LoopWay,
@@ -22,6 +23,7 @@ from .connecting import (
     WSSocketFactory,
     check_unix_path,
 )
+from .deflate import PermessageDeflate, make_offer
 from .enums import WSAutoPingStrategy
 from .errors import WSHandshakeError, WSInvalidMessageError, WSInvalidStatusError
 from .extras import import_extra
@@ -42,6 +44,7 @@ from .options import (
     DEFAULT_CLOSE_TIMEOUT,
     DEFAULT_HANDSHAKE_TIMEOUT,
     DEFAULT_MAX_FRAME_SIZE,
+    DEFAULT_MAX_MESSAGE_SIZE,
     DEFAULT_OPEN_TIMEOUT,
     ConnectionOptions,
     WSLoggerLike,
@@ -158,20 +161,22 @@ class ClientProtocol(WSProtocol):
             return  # cancelled, or timed out
         response = WSUpgradeResponse(status, CIMultiDict(fields), None, version)
         try:
-            if status == HTTPStatus.SWITCHING_PROTOCOLS:
-                check_response(self._request, response, head[:-4], b"")
-            else:
-                check_response(self._request, response, head[:-4], self._take_rest())
+            deflate = self._check(response, head[:-4])
             listener = self._make_listener(response)
         except Exception as error:
             self._refuse(error)
             return
         assert self.transport is not None
         self.transport.subprotocol = chosen_subprotocol(response)
-        self._open(listener, response, uses_extension(response))
+        self._open(listener, response, deflate is None and uses_extension(response), deflate)
         if self._opened is not None and not self._opened.done():
             assert self.transport is not None
             self._opened.set_result((self.transport, listener))
+
+    def _check(self, response: WSUpgradeResponse, head: bytes) -> Optional[_core.Deflate]:
+        rest = b"" if response.status == HTTPStatus.SWITCHING_PROTOCOLS else self._take_rest()
+        agreed = check_response(self._request, response, head, rest, self._options.deflate)
+        return None if agreed is None else agreed.make()
 
     def _make_listener(self, response: WSUpgradeResponse) -> WSListener:
         factory: Any = self._factory
@@ -217,6 +222,9 @@ async def ws_connect(
     auto_ping_strategy: int = WSAutoPingStrategy.PING_WHEN_IDLE,
     enable_auto_pong: bool = True,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
+    assemble_messages: bool = False,
+    max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
+    compression: Union[bool, PermessageDeflate] = False,
     extra_headers: Optional[WSHeadersLike] = None,
     subprotocols: Sequence[str] = (),
     origin: Optional[str] = None,
@@ -265,6 +273,12 @@ async def ws_connect(
     :param enable_auto_pong: answer PINGs in C and do not deliver them.
     :param max_frame_size: bytes of payload that a data frame may have; more is answered with
         CLOSE 1009.
+    :param assemble_messages: deliver whole messages, TEXT (its UTF-8 checked: CLOSE 1007) or
+        BINARY, instead of their frames (RFC 6455, 5.4).
+    :param max_message_size: bytes that such a message may have, inflated; more is answered with
+        CLOSE 1009.
+    :param compression: offer permessage-deflate (RFC 7692): True, or a PermessageDeflate that says
+        how. Needs assemble_messages.
     :param extra_headers: more headers for the request; Host replaces ours.
     :param subprotocols: what to offer in Sec-WebSocket-Protocol (RFC 6455, 1.9), the preferred one
         first: unique tokens. The server's choice is in the response's headers.
@@ -335,9 +349,13 @@ async def ws_connect(
         read_buffer_init_size=read_buffer_init_size,
         max_write_buffer_size=max_write_buffer_size,
         on_write_overflow=on_write_overflow,
+        assemble_messages=assemble_messages,
+        max_message_size=max_message_size,
+        compression=compression,
     )
     parsed = parse_url(url)
-    headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent)
+    offer = None if options.deflate is None else make_offer(options.deflate)
+    headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent, offer)
     make_request(parsed, headers).to_bytes()  # raises what is wrong with it
     _check_ssl_context("ssl_context", ssl_context)
     _check_ssl_context("proxy_ssl_context", proxy_ssl_context)

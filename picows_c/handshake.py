@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
+from .deflate import Agreed, PermessageDeflate, check_answer, choose_offer
 from .errors import WSInvalidHeaderError, WSInvalidStatusError, WSInvalidUpgradeError
+from .extensions import EXTENSIONS, TOKEN, Extension, parse_extensions
 from .url import WSParsedURL, basic_auth
 
 if TYPE_CHECKING:
@@ -26,8 +28,7 @@ WSHeadersLike = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 
 # RFC 6455, 1.3
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-# RFC 9110, 5.6.2: token. And 5.5: what a field value may not hold.
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# RFC 9110, 5.5: what a field value may not hold.
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_IN_TARGET = re.compile(rb"[^\x21-\x7e]")
 _NOT_IN_ORIGIN = re.compile(r"[^\x21-\x7e]")
@@ -197,7 +198,7 @@ def make_headers(source: Optional[WSHeadersLike]) -> CIMultiDict[str]:
         for name, value in pairs:
             if not isinstance(name, str) or not isinstance(value, str):
                 raise TypeError("extra_headers key/value must be str types")
-            if not _TOKEN.fullmatch(name):
+            if not TOKEN.fullmatch(name):
                 raise ValueError(f"not a header name: {name!r}")
             headers.add(name, _checked_value(name, value))
     return headers
@@ -234,7 +235,7 @@ def _status(status: Union[HTTPStatus, int]) -> Union[HTTPStatus, int]:
 
 def uses_extension(response: WSUpgradeResponse) -> bool:
     """Return whether the handshake agreed on an extension: RSV bits may have a meaning then."""
-    return bool(tokens(response.headers, "Sec-WebSocket-Extensions"))
+    return bool(tokens(response.headers, EXTENSIONS))
 
 
 # ---- keys ----
@@ -260,8 +261,9 @@ def make_client_headers(
     subprotocols: Sequence[str] = (),
     origin: Optional[str] = None,
     user_agent: Optional[str] = None,
+    compression: Optional[str] = None,
 ) -> CIMultiDict[str]:
-    """Make the headers that a client adds to its request.
+    """Make the headers that a client adds to its request; ``compression`` is the offer.
 
     Raises TypeError or ValueError: what breaks the request, and what is given twice.
     """
@@ -271,6 +273,7 @@ def make_client_headers(
         ("origin", "Origin", _checked_origin(origin)),
         ("subprotocols", "Sec-WebSocket-Protocol", _checked_subprotocols(subprotocols)),
         ("user_agent", "User-Agent", _checked_text("user_agent", "User-Agent", user_agent)),
+        ("compression", EXTENSIONS, compression),
     ):
         if value is None:
             continue
@@ -281,6 +284,7 @@ def make_client_headers(
     if credentials is not None and "Authorization" not in extra:
         headers["Authorization"] = credentials
     headers.extend(extra)
+    parse_extensions(headers.getall(EXTENSIONS, []))  # raises what is wrong with them
     return headers
 
 
@@ -309,7 +313,7 @@ def _checked_subprotocols(subprotocols: Sequence[str]) -> Optional[str]:
             raise TypeError(f"subprotocols must be str, not {type(name).__name__}")
         # RFC 6455, 4.1: "The elements that comprise this value MUST be non-empty strings ... and
         # MUST all be unique strings." A comma or a space would make two of one.
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise ValueError(f"subprotocols must be tokens (RFC 9110, 5.6.2): {name!r}")
         if names.count(name) > 1:
             raise ValueError(f"subprotocols must be unique: {name!r}")
@@ -344,9 +348,16 @@ def make_request(url: WSParsedURL, extra: CIMultiDict[str]) -> WSUpgradeRequest:
 
 
 def check_response(
-    request: WSUpgradeRequest, response: WSUpgradeResponse, raw_header: bytes, raw_body: bytes
-) -> None:
-    """Check the server's answer by RFC 6455, 4.1. Raises a WSHandshakeError."""
+    request: WSUpgradeRequest,
+    response: WSUpgradeResponse,
+    raw_header: bytes,
+    raw_body: bytes,
+    deflate: Optional[PermessageDeflate] = None,
+) -> Optional[Agreed]:
+    """Check the server's answer by RFC 6455, 4.1; return how it compresses, None for not at all.
+
+    deflate: what the request offered. Raises a WSHandshakeError.
+    """
     headers = response.headers
     raw = (raw_header, raw_body, response)
 
@@ -378,19 +389,22 @@ def check_response(
     if headers.getall(name, []) != [accept_for(request.headers["Sec-WebSocket-Key"])]:
         raise refuse(name, "Sec-WebSocket-Accept does not answer our key")
     # "indicates the use of an extension that was not present in the client's handshake"
-    name = "Sec-WebSocket-Extensions"
-    offered = {_extension_name(element) for element in tokens(request.headers, name)}
-    if any(_extension_name(element) not in offered for element in tokens(headers, name)):
-        raise refuse(name, "the server chose an extension that was not offered")
+    agreed = None
+    try:
+        chosen = parse_extensions(headers.getall(EXTENSIONS, []))
+        if deflate is not None:
+            agreed = check_answer(deflate, chosen)
+    except ValueError as error:
+        raise refuse(EXTENSIONS, f"the server's choice of extensions: {error}") from error
+    ours = parse_extensions(request.headers.getall(EXTENSIONS, []))
+    if {extension.name for extension in chosen} - {extension.name for extension in ours}:
+        raise refuse(EXTENSIONS, "the server chose an extension that was not offered")
     # "indicates the use of a subprotocol that was not present in the client's handshake"
     name = "Sec-WebSocket-Protocol"
-    chosen = headers.getall(name, [])
-    if len(chosen) > 1 or any(c not in tokens(request.headers, name) for c in chosen):
+    named = headers.getall(name, [])
+    if len(named) > 1 or any(c not in tokens(request.headers, name) for c in named):
         raise refuse(name, "the server chose a subprotocol that was not offered")
-
-
-def _extension_name(element: str) -> str:
-    return element.split(";", 1)[0].strip(" \t")
+    return agreed
 
 
 # ---- the server's side ----
@@ -519,7 +533,7 @@ def make_subprotocols(
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"subprotocols must hold str, not {type(name).__name__}")
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise ValueError(f"not the name of a subprotocol: {name!r}")
     if len(set(names)) != len(names):
         raise ValueError(f"a subprotocol is there twice: {names!r}")
@@ -534,11 +548,31 @@ def offered_subprotocols(request: WSUpgradeRequest) -> list[str]:
     # 4.1: "The elements that comprise this value MUST be non-empty strings with characters in the
     # range U+0021 to U+007E not including separator characters as defined in [RFC2616] and MUST all
     # be unique strings."
-    if not offered or not all(_TOKEN.fullmatch(name) for name in offered):
+    if not offered or not all(TOKEN.fullmatch(name) for name in offered):
         raise WSRequestRefused(400, f"{_SUBPROTOCOL} is no list of tokens")
     if len(set(offered)) != len(offered):
         raise WSRequestRefused(400, f"{_SUBPROTOCOL} names a subprotocol twice")
     return offered
+
+
+def offered_extensions(request: WSUpgradeRequest) -> list[Extension]:
+    """Return what the client offers, in its order of preference. Raises WSRequestRefused."""
+    try:
+        return parse_extensions(request.headers.getall(EXTENSIONS, []))
+    except ValueError as error:
+        raise WSRequestRefused(400, f"{EXTENSIONS} is no list of extensions") from error
+
+
+def choose_extensions(
+    offered: list[Extension], response: WSUpgradeResponse, deflate: Optional[PermessageDeflate]
+) -> Optional[tuple[str, Agreed]]:
+    """Return the header to answer with, and how it compresses; None for no compression.
+
+    What the response says about extensions has the last word.
+    """
+    if deflate is None or EXTENSIONS in response.headers:
+        return None
+    return choose_offer(deflate, offered)
 
 
 def choose_subprotocol(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
+from .deflate import PermessageDeflate, make_deflate
 from .enums import WSAutoPingStrategy
 
 WSLoggerLike = Union[None, str, logging.Logger, "logging.LoggerAdapter[Any]"]
@@ -15,6 +16,7 @@ WSLoggerLike = Union[None, str, logging.Logger, "logging.LoggerAdapter[Any]"]
 WSSocketOptions = Sequence[tuple[int, int, Union[int, bytes]]]
 
 DEFAULT_MAX_FRAME_SIZE = 10 * 1024 * 1024
+DEFAULT_MAX_MESSAGE_SIZE = 10 * 1024 * 1024
 DEFAULT_BUFFER_SIZE = 64 * 1024
 DEFAULT_HANDSHAKE_TIMEOUT = 5.0
 DEFAULT_OPEN_TIMEOUT = 10.0
@@ -46,6 +48,9 @@ class ConnectionOptions:
     buffer_size: int
     max_write_buffer_size: Optional[int]
     drop_on_overflow: bool
+    assemble_messages: bool
+    max_message_size: int
+    deflate: Optional[PermessageDeflate]
 
     @staticmethod
     def make(
@@ -64,9 +69,13 @@ class ConnectionOptions:
         read_buffer_init_size: int,
         max_write_buffer_size: Optional[int],
         on_write_overflow: str,
+        assemble_messages: bool,
+        max_message_size: int,
+        compression: Union[bool, PermessageDeflate],
     ) -> ConnectionOptions:
         """Check the arguments. Raises TypeError or ValueError."""
         check_size("max_frame_size", max_frame_size)
+        check_size("max_message_size", max_message_size)
         check_size("read_buffer_init_size", read_buffer_init_size)
         if max_write_buffer_size is not None:
             check_size("max_write_buffer_size", max_write_buffer_size)
@@ -83,6 +92,10 @@ class ConnectionOptions:
             raise ValueError(
                 f"on_write_overflow must be 'disconnect' or 'drop', not {on_write_overflow!r}"
             )
+        deflate = make_deflate(compression)
+        # A compressed message makes no sense frame by frame.
+        if deflate is not None and not assemble_messages:
+            raise ValueError("compression needs assemble_messages=True")
         return ConnectionOptions(
             logger=_resolve_logger(side, logger_name),
             disconnect_on_exception=bool(disconnect_on_exception),
@@ -97,6 +110,9 @@ class ConnectionOptions:
             buffer_size=read_buffer_init_size,
             max_write_buffer_size=max_write_buffer_size,
             drop_on_overflow=on_write_overflow == "drop",
+            assemble_messages=bool(assemble_messages),
+            max_message_size=max_message_size,
+            deflate=deflate,
         )
 
 

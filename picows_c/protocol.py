@@ -189,8 +189,17 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
 
     # ---- opening ----
 
-    def _open(self, listener: WSListener, response: WSUpgradeResponse, extended: bool) -> None:
-        """Begin with frames; the listener hears of it first."""
+    def _open(
+        self,
+        listener: WSListener,
+        response: WSUpgradeResponse,
+        extended: bool,
+        deflate: Optional[_core.Deflate],
+    ) -> None:
+        """Begin with frames; the listener hears of it first.
+
+        extended: an extension of the user's own may give the RSV bits a meaning.
+        """
         transport = self.transport
         assert transport is not None
         transport.response = response

@@ -15,7 +15,9 @@ from typing import Any, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
+from .deflate import PermessageDeflate
 from .enums import WSAutoPingStrategy
+from .extensions import EXTENSIONS, Extension
 from .extras import import_extra
 from .handshake import (
     WSOrigin,
@@ -28,10 +30,12 @@ from .handshake import (
     check_origin,
     check_request,
     check_upgrade,
+    choose_extensions,
     choose_subprotocol,
     is_upgrade,
     make_origins,
     make_subprotocols,
+    offered_extensions,
     offered_subprotocols,
     uses_extension,
 )
@@ -52,6 +56,7 @@ from .options import (
     DEFAULT_CLOSE_TIMEOUT,
     DEFAULT_HANDSHAKE_TIMEOUT,
     DEFAULT_MAX_FRAME_SIZE,
+    DEFAULT_MAX_MESSAGE_SIZE,
     DEFAULT_MAX_PENDING,
     DEFAULT_SERVER_PING_TIMEOUT,
     ConnectionOptions,
@@ -162,7 +167,7 @@ class ServerProtocol(WSProtocol):
         is_head = method == b"HEAD"
         try:
             check_request(request)
-            offered = self._admit(request) if is_upgrade(request) else []
+            offered, extensions = self._admit(request) if is_upgrade(request) else ([], [])
             response, listener = self._ask_factory(request)
             if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
@@ -178,6 +183,11 @@ class ServerProtocol(WSProtocol):
             subprotocol = choose_subprotocol(request, offered, response, ours)
             if subprotocol is not None:
                 agreed["Sec-WebSocket-Protocol"] = subprotocol
+            deflate = None
+            compressed = choose_extensions(extensions, response, self._options.deflate)
+            if compressed is not None:
+                agreed[EXTENSIONS], terms = compressed
+                deflate = terms.make()
             data = response._to_bytes(agreed, True)
         except WSRequestRefused as refusal:
             self._refuse(refusal, is_head)
@@ -190,16 +200,16 @@ class ServerProtocol(WSProtocol):
         self._underlying.write(data)
         transport.subprotocol = subprotocol
         self._server._upgraded(self)
-        self._open(listener, response, uses_extension(response))
+        self._open(listener, response, uses_extension(response), deflate)
 
-    def _admit(self, request: WSUpgradeRequest) -> list[str]:
-        """Refuse an upgrade that needs no factory for it; return the offered subprotocols.
+    def _admit(self, request: WSUpgradeRequest) -> tuple[list[str], list[Extension]]:
+        """Refuse an upgrade that needs no factory for it; return what else the client offers.
 
         The factory may do what only a peer from an allowed origin may ask for, or what costs more
         than a server has left that is full.
         """
         check_origin(request, self._server_options.origins)
-        offered = offered_subprotocols(request)
+        offered = offered_subprotocols(request), offered_extensions(request)
         if not self._server._take_in():
             raise WSRequestRefused(503, "too many connections")
         return offered
@@ -265,6 +275,9 @@ async def ws_create_server(
     auto_ping_strategy: int = WSAutoPingStrategy.PING_WHEN_IDLE,
     enable_auto_pong: bool = True,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
+    assemble_messages: bool = False,
+    max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
+    compression: Union[bool, PermessageDeflate] = False,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
     max_write_buffer_size: Optional[int] = None,
     on_write_overflow: str = "disconnect",
@@ -314,6 +327,13 @@ async def ws_create_server(
     :param enable_auto_pong: answer PINGs in C and do not deliver them.
     :param max_frame_size: bytes of payload that a data frame may have; more is answered with
         CLOSE 1009.
+    :param assemble_messages: deliver whole messages, TEXT (its UTF-8 checked: CLOSE 1007) or
+        BINARY, instead of their frames (RFC 6455, 5.4).
+    :param max_message_size: bytes that such a message may have, inflated; more is answered with
+        CLOSE 1009.
+    :param compression: agree to permessage-deflate (RFC 7692) where a client offers it: True, or a
+        PermessageDeflate that says how. Needs assemble_messages. Where a response of the factory
+        has a Sec-WebSocket-Extensions, nothing is negotiated beside it.
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
     :param max_write_buffer_size: bytes that may wait to be written to a peer that reads too slowly;
         None for no limit.
@@ -374,6 +394,9 @@ async def ws_create_unix_server(
     auto_ping_strategy: int = WSAutoPingStrategy.PING_WHEN_IDLE,
     enable_auto_pong: bool = True,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
+    assemble_messages: bool = False,
+    max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
+    compression: Union[bool, PermessageDeflate] = False,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
     max_write_buffer_size: Optional[int] = None,
     on_write_overflow: str = "disconnect",

@@ -33,16 +33,18 @@ PY_IMPORTS = {
     "enums": set(),
     "errors": set(),
     "closing": {"enums"},
+    "extensions": set(),
     "extras": set(),
     "url": {"errors"},
     "listener": {"enums"},
     "stats": set(),
     "keepalive": {"enums", "listener"},
-    "handshake": {"errors", "url"},
+    "deflate": {"_core", "extensions"},
+    "handshake": {"deflate", "errors", "extensions", "url"},
     "redirects": {"errors", "url"},
     "proxy": {"errors", "extras", "url"},
     "transport": {"_core", "closing", "enums", "stats"},
-    "options": {"enums"},
+    "options": {"deflate", "enums"},
     "protocol": {
         "_core", "closing", "enums", "errors", "keepalive", "listener", "options", "transport",
     },
@@ -51,15 +53,16 @@ PY_IMPORTS = {
     "listening": {"_core", "enums", "options", "poller", "stream"},
     "connecting": {"poller", "proxy", "stream", "url"},
     "client": {
-        "connecting", "enums", "errors", "extras", "handshake", "listener", "options", "poller",
-        "protocol", "proxy", "redirects", "transport", "url",
+        "_core", "connecting", "deflate", "enums", "errors", "extras", "handshake", "listener",
+        "options", "poller", "protocol", "proxy", "redirects", "transport", "url",
     },
     "server": {
-        "enums", "extras", "handshake", "listener", "listening", "options", "poller", "protocol",
+        "deflate", "enums", "extensions", "extras", "handshake", "listener", "listening", "options",
+        "poller", "protocol",
     },
     "__init__": {
-        "_core", "client", "closing", "enums", "errors", "handshake", "listener", "listening",
-        "options", "server", "stats", "transport", "url", "version",
+        "_core", "client", "closing", "deflate", "enums", "errors", "handshake", "listener",
+        "listening", "options", "server", "stats", "transport", "url", "version",
     },
 }  # fmt: skip
 
