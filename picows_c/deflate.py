@@ -12,13 +12,10 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import Any, Optional, Union
 
 from . import _core
 from .extensions import Extension
-
-if TYPE_CHECKING:
-    pass
 
 NAME = "permessage-deflate"
 

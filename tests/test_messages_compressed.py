@@ -275,6 +275,122 @@ async def test_nobody_reads_what_another_connection_said(plain):
         assert thief.frames.empty()
 
 
+# ---- shared compressors ----
+
+SECRET = b"the password is 'correct horse battery staple', and nobody else knows it "
+GUESS = b"the password is 'correct horse "
+
+
+class Breaking:
+    """A module like zlib whose compressors can be made to fail."""
+
+    DEFLATED, Z_SYNC_FLUSH, Z_FULL_FLUSH = zlib.DEFLATED, zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH
+    decompressobj = staticmethod(zlib.decompressobj)
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+        self.fails = ""
+
+    def compressobj(self, *arguments: Any, **options: Any) -> Any:
+        module, real = self, zlib.compressobj(*arguments, **options)
+
+        class Compressor:
+            def compress(self, data: bytes) -> bytes:
+                if module.fails == "compress":
+                    raise MemoryError
+                return real.compress(data)
+
+            def flush(self, mode: int) -> bytes:
+                if module.fails == "flush":
+                    raise MemoryError
+                return real.flush(mode)
+
+        self.made.append(Compressor())
+        return self.made[-1]
+
+
+@contextlib.asynccontextmanager
+async def three(net: Any, config: PermessageDeflate) -> AsyncIterator[Any]:
+    """Three connections of one server without context takeover: transports and their peers."""
+    listeners = [Recorder() for _ in range(3)]
+    todo = iter(listeners)
+    options = {"assemble_messages": True, "compression": config}
+    extension = "; ".join(("permessage-deflate", *RESETS))
+    async with net.serve(lambda request: next(todo), **options):
+        peers = [await upgraded(net, Sec_WebSocket_Extensions=extension) for _ in range(3)]
+        for listener in listeners:
+            await soon(listener.connected.wait())
+        try:
+            yield [listener.transport for listener in listeners], peers
+        finally:
+            for peer, listener in zip(peers, listeners):
+                peer.abort()
+                await soon(listener.disconnected.wait())
+
+
+async def test_compressors_are_shared_message_by_message(plain):
+    module = Breaking()
+    config = PermessageDeflate(threshold=0, backend=module)  # type: ignore[arg-type]
+    module.made.clear()
+    async with three(plain, config) as (transports, peers):
+        for data in (SECRET, GUESS, SECRET * 3):
+            for transport, peer in zip(transports, peers):
+                transport.send(WSMsgType.BINARY, data)
+                # It can be read by who has seen nothing else.
+                assert await sent(peer, Codec()) == (BINARY, data)
+        assert len(module.made) == 1
+
+
+async def test_a_message_in_fragments_has_a_compressor_of_its_own(plain):
+    module = Breaking()
+    config = PermessageDeflate(threshold=0, backend=module)  # type: ignore[arg-type]
+    module.made.clear()
+    async with three(plain, config) as (transports, peers):
+        one, other, third = transports
+        one.send(WSMsgType.BINARY, SECRET, fin=False)
+        third.send(WSMsgType.BINARY, GUESS, fin=False)
+        for _ in range(2):
+            other.send(WSMsgType.BINARY, SECRET)
+            assert await sent(peers[1], Codec()) == (BINARY, SECRET)
+        one.send(WSMsgType.CONTINUATION, SECRET)
+        third.send(WSMsgType.CONTINUATION, GUESS)
+        assert await sent(peers[0], Codec()) == (BINARY, SECRET * 2)
+        assert await sent(peers[2], Codec()) == (BINARY, GUESS * 2)
+        assert len(module.made) == 3
+        # One that was lost within a message is nobody's any more.
+        one.send(WSMsgType.BINARY, SECRET, fin=False)
+        peers[0].abort()
+        other.send(WSMsgType.BINARY, GUESS)
+        assert await sent(peers[1], Codec()) == (BINARY, GUESS)
+
+
+@pytest.mark.parametrize("where", ["compress", "flush"])
+async def test_a_compressor_that_failed_is_thrown_away(plain, where):
+    module = Breaking()
+    config = PermessageDeflate(threshold=0, backend=module)  # type: ignore[arg-type]
+    module.made.clear()
+    async with three(plain, config) as (transports, peers):
+        transports[0].send(WSMsgType.BINARY, GUESS)
+        assert await sent(peers[0], Codec()) == (BINARY, GUESS)
+        module.fails = where
+        with pytest.raises(MemoryError):
+            transports[0].send(WSMsgType.BINARY, SECRET)
+        module.fails = ""
+        for transport, peer in zip(transports, peers):
+            transport.send(WSMsgType.BINARY, GUESS)
+            assert await sent(peer, Codec()) == (BINARY, GUESS)
+        assert len(module.made) == 2
+
+
+async def test_few_compressors_are_kept(plain):
+    config = PermessageDeflate(threshold=0)
+    async with three(plain, config) as (transports, peers):
+        for _ in range(20):
+            transports[0].send(WSMsgType.BINARY, SECRET)
+            await sent(peers[0], Codec())
+    assert [len(pool) for pool in config._free.values()] == [1]
+
+
 # ---- rules ----
 
 

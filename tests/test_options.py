@@ -11,7 +11,13 @@ import sys
 import pytest
 from raw import row
 
-from picows_c import WSAutoPingStrategy, WSListener, ws_connect, ws_create_server
+from picows_c import (
+    PermessageDeflate,
+    WSAutoPingStrategy,
+    WSListener,
+    ws_connect,
+    ws_create_server,
+)
 from picows_c.options import (
     ConnectionOptions,
     check_count,
@@ -22,7 +28,7 @@ from picows_c.options import (
 
 HUGE = sys.maxsize + 1
 
-SIZES = ["max_frame_size", "read_buffer_init_size", "max_write_buffer_size"]
+SIZES = ["max_frame_size", "read_buffer_init_size", "max_message_size", "max_write_buffer_size"]
 TIMEOUTS = ["websocket_handshake_timeout", "close_timeout"]
 PING_TIMEOUTS = ["auto_ping_idle_timeout", "auto_ping_reply_timeout"]
 
@@ -37,7 +43,7 @@ WRONG = [
         for name in SIZES
         for value in (0, -1, HUGE)
     ),
-    *((TypeError, f"{name} must be int", {name: None}) for name in SIZES[:2]),
+    *((TypeError, f"{name} must be int", {name: None}) for name in SIZES[:3]),
     *(
         (TypeError, f"{name} must be a number or None", {name: value})
         for name in TIMEOUTS
@@ -237,6 +243,9 @@ def test_what_is_made_of_them():
         read_buffer_init_size=5,
         max_write_buffer_size=6,
         on_write_overflow="drop",
+        assemble_messages=1,
+        max_message_size=7,
+        compression=True,
     )
     assert options.handshake_timeout == 1
     assert options.close_timeout is None
@@ -249,7 +258,13 @@ def test_what_is_made_of_them():
     assert options.buffer_size == 5
     assert options.max_write_buffer_size == 6
     assert options.drop_on_overflow is True
+    assert options.assemble_messages is True
+    assert options.max_message_size == 7
+    assert options.deflate == PermessageDeflate()
     assert made().drop_on_overflow is False
+    assert made().assemble_messages is False
+    assert made().max_message_size == 10 * 1024 * 1024
+    assert made().deflate is None
     with pytest.raises(AttributeError):
         options.max_frame_size = 5
 

@@ -15,6 +15,10 @@ static const uint8_t deflate_tail[4] = {0x00, 0x00, 0xff, 0xff};
 #define DEFLATE_OUT_MIN 1024
 #define DEFLATE_OUT_MAX 32768
 
+/* So many compressors wait for the next message: more were only needed while
+ * messages were sent in fragments. */
+#define DEFLATE_POOL_MAX 8
+
 /* What DEFLATE can refer back to. */
 #define DEFLATE_WINDOW 32768
 
@@ -295,6 +299,7 @@ pyws_deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin,
         PyObject *compressor = Py_NewRef(d->compressor);
         out = deflate_run(d, compressor, p, len);
         if (out != NULL && fin && d->pool != NULL &&
+            PyList_GET_SIZE(d->pool) < DEFLATE_POOL_MAX &&
             PyList_Append(d->pool, compressor) < 0) {
             Py_CLEAR(out);
         }
