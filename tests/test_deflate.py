@@ -305,7 +305,8 @@ async def test_server_answers_offers(plain, deflates):
                 (arguments, again) = deflates
                 assert arguments[2:] == again[2:]
                 assert in_bits(arguments) == agreed[1]
-                assert arguments[3:] == (not agreed[2], not agreed[3], 64)
+                pool, *others = arguments[3:]
+                assert (pool is None, *others) == (agreed[2], not agreed[3], 64)
 
 
 async def test_server_without_compression_answers_nothing(plain, deflates):
@@ -378,7 +379,8 @@ async def test_client_takes_answers(plain, deflates):
             if isinstance(expected, tuple):
                 (arguments,) = deflates
                 assert in_bits(arguments) == expected[1]
-                assert arguments[3:] == (not expected[2], not expected[3], 64)
+                pool, *others = arguments[3:]
+                assert (pool is None, *others) == (expected[2], not expected[3], 64)
             else:
                 assert deflates == []
 
