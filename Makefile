@@ -44,6 +44,9 @@ demo: $(BUILT)  ## a server and a client talk in their own processes; 100,000 ec
 
 # ---- tests ----
 
+# So many processes share the Python suite.
+JOBS ?= 2
+
 # (Under the sanitizers one loop is enough for each run; `make asan` by itself takes both.)
 test: ctest pytest  ## all tests; says what was skipped for want of a program (REQUIRE_ALL=1: fails)
 
@@ -53,7 +56,7 @@ ctest:  ## the C core's tests: sanitizers, valgrind, other architectures
 	tests/c/run.sh
 
 pytest: $(BUILT) $(VENV)/.test peers oracle
-	$(BIN)/pytest
+	$(BIN)/pytest -q -n $(JOBS)
 
 # The suite against an extension under AddressSanitizer and UndefinedBehaviorSanitizer, built with
 # assertions into build/asan.
@@ -65,7 +68,7 @@ asan: $(BUILT) $(VENV)/.test  ## the Python suite under AddressSanitizer and Und
 	PYTHONPATH=$(ASAN_LIB) PYTHONMALLOC=malloc PICOWS_C_EXPECT=$(ASAN_LIB) \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	$(BIN)/pytest -q -m "not peer" -p no:cacheprovider
+	$(BIN)/pytest -q -n $(JOBS) -m "not peer" -p no:cacheprovider
 
 leaks: $(BUILT) $(VENV)/.test  ## reference counts and memory over thousands of connections, a process each
 	$(PY) tests/leaks/run.py

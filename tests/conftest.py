@@ -67,6 +67,18 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(f"{what:<{width}}  {len(tests)} tests")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # A worker of pytest-xdist tells the process that prints.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["missing"] = _missing
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for what, tests in getattr(node, "workeroutput", {}).get("missing", {}).items():
+        _missing.setdefault(what, []).extend(tests)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folders = item.path.parts
