@@ -79,6 +79,16 @@ def pytest_testnodedown(node: Any) -> None:
         _missing.setdefault(what, []).extend(tests)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    report = yield
+    # Lone surrogates in a log cannot be told to another process.
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folders = item.path.parts
