@@ -42,22 +42,21 @@ class PermessageDeflate:
     what the client does, whichever side we are. The object may be shared by any number of
     connections.
 
-    level: of the backend: 0 to 9 (-1 is its default) for zlib and zlib-ng, 0 to 3 for isal; None
-        for the backend's default.
-    mem_level: 1 to 9: how much memory a compressor takes beside its window.
-    server_max_window_bits: 9 to 15, the base-2 logarithm of the server's window in bytes; None
-        for no limit of ours, 15. A server uses no larger one. A client asks for it, and a
-        server that does not know the parameter will then not agree on compression.
-    client_max_window_bits: the same for the client's window. A client uses no larger one. A
-        server asks for it, where the client's offer permits it to.
-    server_no_context_takeover: the server compresses each message by itself: worse, but nobody
-        keeps a context between messages. A client asks for it.
-    client_no_context_takeover: the same for the client.
-    threshold: bytes that a message must have to be compressed at all; 0 for all.
-    backend: zlib or a module like it, such as ``isal.isal_zlib`` or ``zlib_ng.zlib_ng``.
-
-    Raises TypeError for a wrong type, or a backend that lacks something; ValueError for what is out
-    of range.
+    :param level: of the backend: 0 to 9 (-1 is its default) for zlib and zlib-ng, 0 to 3 for isal;
+        None for the backend's default.
+    :param mem_level: 1 to 9: how much memory a compressor takes beside its window.
+    :param server_max_window_bits: 9 to 15, the base-2 logarithm of the server's window in bytes
+        (7.1.2.1); None for no limit of ours, 15. A server uses no larger one. A client asks for it,
+        and a server that does not know the parameter will then not agree on compression.
+    :param client_max_window_bits: the same for the client's window (7.1.2.2). A client uses no
+        larger one. A server asks for it, where the client's offer permits it to.
+    :param server_no_context_takeover: the server compresses each message by itself (7.1.1.1):
+        worse, but nobody keeps a context between messages. A client asks for it.
+    :param client_no_context_takeover: the same for the client (7.1.1.2).
+    :param threshold: bytes that a message must have to be compressed at all; 0 for all.
+    :param backend: zlib or a module like it, such as ``isal.isal_zlib`` or ``zlib_ng.zlib_ng``.
+    :raises TypeError: a field of the wrong type, a backend that lacks something.
+    :raises ValueError: a field out of its range, a level that the backend does not have.
     """
 
     level: Optional[int] = None

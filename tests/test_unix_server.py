@@ -97,7 +97,9 @@ async def test_transport(room):
         await soon(listener.disconnected.wait())
 
 
-@pytest.mark.parametrize("kind", [os.fsencode, os.fspath, lambda path: path], ids=["bytes", "str", "Path"])
+@pytest.mark.parametrize(
+    "kind", [os.fsencode, os.fspath, lambda path: path], ids=["bytes", "str", "Path"]
+)
 async def test_kinds_of_paths(room, kind):
     async with room.serve(echo, kind(room.folder / "other")):
         await room.check_echo(str(room.folder / "other"))

@@ -1,9 +1,11 @@
 """An extension of the user's own: what was agreed on in the handshake may use RSV bits."""
 
-from kit import TEXT, Peer, accepting, open_raw, raw_server, recorder, serving
+from kit import TEXT, Peer, accepting, failure, open_raw, raw_server, recorder, serving
 from wire import read_head, request_bytes
 
 OFFER = {"Sec-WebSocket-Extensions": "x-own"}
+
+DIFFERS = {"extension-grammar": ["server: a broken header", "client: a broken header"]}
 
 
 async def main(ws, log):
@@ -34,6 +36,11 @@ async def main(ws, log):
         log("server: the header", headers.get("sec-websocket-extensions"))
         await talk("server", peer, listener)
         peer.abort()
+        peer = await open_raw(port)
+        peer.send(request_bytes(Sec_WebSocket_Extensions="x-own; a="))
+        first, _ = await read_head(peer.reader)
+        log("server: a broken header", first)
+        peer.abort()
 
     peers = []
 
@@ -48,3 +55,16 @@ async def main(ws, log):
         transport, _ = await ws.ws_connect(lambda: listener, url, extra_headers=OFFER)
         log("client: the header", transport.response.headers["Sec-WebSocket-Extensions"])
         await talk("client", peers[0], listener)
+
+    async def broken(peer):
+        _, headers = await read_head(peer.reader)
+        peer.send(accepting(headers["sec-websocket-key"], "Sec-WebSocket-Extensions: x-own; a="))
+
+    listener = recorder(ws)
+    async with raw_server(broken) as port:
+        url = f"ws://127.0.0.1:{port}/"
+        made = await failure(ws.ws_connect(lambda: listener, url, extra_headers=OFFER))
+        if isinstance(made, tuple):
+            made[0].disconnect(False)
+            await listener.until("disconnected")
+        log("client: a broken header", [type(made).__name__, getattr(made, "name", None)])
