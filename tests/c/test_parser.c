@@ -935,8 +935,38 @@ test_no_memory(void)
     free(stream);
 }
 
+/* RFC 7692, 6.1: bits that only the first frame of a message may carry. */
+static void
+test_rsv_of_messages(void)
+{
+    for (unsigned first = 0; first < 256; first++) {
+        for (int in_message = 0; in_message <= 1; in_message++) {
+            check_context("%02x, in_message %d", first, in_message);
+            struct ws_parser p;
+            struct ws_head head;
+            uint8_t bytes[2] = {(uint8_t)first, 0};
+            unsigned opcode = first % 16;
+            ws_parser_init(&p, 0, 1000);
+            CHECK_INT(p.rsv_message, 0);
+            p.in_message = (uint8_t)in_message;
+            p.rsv_message = WS_BIT_RSV1;
+            int begins = opcode == WS_OP_TEXT || opcode == WS_OP_BINARY;
+            unsigned allowed = begins ? WS_BIT_RSV1 : 0;
+            int rc = ws_parser_next(&p, bytes, 2, &head);
+            if (first & WS_BITS_RSV & ~allowed) {
+                CHECK_INT(rc, WS_ERR_RSV);
+            }
+            else {
+                CHECK(rc != WS_ERR_RSV);
+                CHECK(rc != 1 || head.rsv == (first & WS_BITS_RSV));
+            }
+        }
+    }
+}
+
 static const struct test tests[] = {
     {"vectors, cut everywhere", test_vectors},
+    {"RSV bits of messages", test_rsv_of_messages},
     {"every first and second byte", test_two_bytes},
     {"extended lengths", test_lengths},
     {"max_frame_size", test_max_frame_size},
