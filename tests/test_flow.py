@@ -107,9 +107,10 @@ async def test_drain_waits_for_the_low_watermark(net, role):
         total = 0
         # The loops' TLS hands all that waits down to a socket that took a little, and calls it
         # written: once more then.
-        while transport.write_buffer_size < MIB:
+        while not transport._is_write_paused or transport.write_buffer_size < MIB:
             total += fill(transport)
-            await asyncio.sleep(0.02)
+            for _ in range(20):
+                await asyncio.sleep(0.002)
         waiters = [asyncio.ensure_future(transport.drain()) for _ in range(3)]
         await asyncio.sleep(0.02)
         assert not any(waiter.done() for waiter in waiters)
