@@ -54,7 +54,8 @@ class Count:
     def resume(self) -> None:
         """Have everybody read who paused."""
         for transport in self.unread:
-            transport.underlying_transport.resume_reading()
+            if not transport.underlying_transport.is_closing():
+                transport.underlying_transport.resume_reading()
         self.unread.clear()
 
 
