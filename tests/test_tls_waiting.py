@@ -15,11 +15,12 @@ from typing import Any, Optional
 
 import pytest
 from conftest import Net
-from helpers import Recorder, client_frame, frame_bytes, request_bytes
+from helpers import EchoListener, Recorder, client_frame, frame_bytes, request_bytes
 from test_tls import (
     BINARY,
     PATIENCE,
     ByHand,
+    Bytes,
     OpenSSL,
     Relay,
     Waits,
@@ -347,3 +348,26 @@ async def test_what_waits_in_the_outer_one(net):
         for i in range(5):
             assert bytes(await soon(server.frames.get())) == b"%d" % i
         await soon(client.lost.wait())
+
+
+async def test_the_inner_handshake_waits_in_the_outer_one(net):
+    """The input that lets it go on is the outer one's: here its tickets."""
+
+    class Once(ssl.SSLObject):
+        waits = 1
+
+        def write(self, data: Any) -> int:
+            if self.waits:
+                self.waits -= 1
+                raise ssl.SSLWantReadError("new handshake")
+            return super().write(data)
+
+    outer = net.certificates.client()
+    outer.minimum_version = ssl.TLSVersion.TLSv1_3
+    outer.sslobject_class = Once
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(net.serve(lambda r: EchoListener()))
+        stream, client = await stack.enter_async_context(two_filters(net, outer))
+        assert isinstance(client, Bytes)
+        stream.write(client_frame(BINARY, b"hello"))
+        assert await client.until(7) == frame_bytes(BINARY, b"hello")

@@ -232,7 +232,8 @@ stream_handshake(StreamObject *s)
     if (rc == PYWS_TLS_ERROR) {
         return stream_send_alert(s);
     }
-    if (stream_flush_tls(s) < 0) {
+    /* Its input may be what a lower filter needed to encrypt again. */
+    if (pyws_tls_retry(s->tls) < 0 || stream_flush_tls(s) < 0) {
         return -1;
     }
     if (rc == PYWS_TLS_END) {
