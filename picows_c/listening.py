@@ -21,7 +21,7 @@ from . import _core
 from .enums import WSCloseCode
 from .options import WSSocketOptions, check_timeout
 from .poller import Poller
-from .stream import Stream, set_nodelay, start_tls
+from .stream import Stream, resolve, set_nodelay, start_tls
 
 if TYPE_CHECKING:
     from .server import ServerProtocol
@@ -536,12 +536,7 @@ async def bind_sockets(
         options.insert(0, (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
 
     hosts = [host or None] if host is None or isinstance(host, str) else list(host)
-    found = await asyncio.gather(
-        *(
-            loop.getaddrinfo(h, port or 0, family=family, type=socket.SOCK_STREAM, flags=flags)
-            for h in hosts
-        )
-    )
+    found = await asyncio.gather(*(resolve(loop, h, port or 0, family, 0, flags) for h in hosts))
     bound: dict[Any, socket.socket] = {}
     try:
         for infos in found:

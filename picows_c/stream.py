@@ -168,8 +168,10 @@ def start_tls(
         raise
 
 
-def _literal(host: str, port: int, family: int, proto: int) -> Optional[list[Any]]:
+def _literal(host: Optional[str], port: int, family: int, proto: int) -> Optional[list[Any]]:
     """Return the address information of an IP address, without asking a resolver."""
+    if not isinstance(host, str):
+        return None
     for af in (socket.AF_INET, socket.AF_INET6):
         if family not in (0, af):
             continue
@@ -182,9 +184,15 @@ def _literal(host: str, port: int, family: int, proto: int) -> Optional[list[Any
     return None
 
 
-async def _resolve(
-    loop: asyncio.AbstractEventLoop, host: str, port: int, family: int, proto: int, flags: int
+async def resolve(
+    loop: asyncio.AbstractEventLoop,
+    host: Optional[str],
+    port: int,
+    family: int,
+    proto: int,
+    flags: int,
 ) -> list[Any]:
+    """Return what getaddrinfo() does; an IP address needs no thread for it."""
     found = _literal(host, port, family, proto) or await loop.getaddrinfo(
         host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags
     )
@@ -217,10 +225,10 @@ async def open_socket(
             raise
         return sock
 
-    addresses = await _resolve(loop, host, port, family, proto, flags)
+    addresses = await resolve(loop, host, port, family, proto, flags)
     local = None
     if local_addr is not None:
-        local = await _resolve(loop, *local_addr, family, proto, flags)
+        local = await resolve(loop, *local_addr, family, proto, flags)
     return await aiohappyeyeballs.start_connection(
         addresses,
         local_addr_infos=local,

@@ -236,6 +236,18 @@ async def test_a_family_that_is_not_here_is_left_out(create, monkeypatch):
     bound.close()
 
 
+async def test_an_ip_address_is_no_name(create, monkeypatch):
+    """No resolver is asked: its thread may keep the loop when everything is over."""
+
+    async def getaddrinfo(*args, **options):
+        raise AssertionError(args)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    server = await create("127.0.0.1", 0)
+    assert [sock.getsockname()[0] for sock in server.sockets] == ["127.0.0.1"]
+    await finish(server)
+
+
 # ---- socket options ----
 
 OPTIONS = [

@@ -1169,22 +1169,22 @@ async def two_filters(net: Net, outer: ssl.SSLContext) -> AsyncIterator[tuple[An
     stream, client = await connect_stream(
         poller_of(loop), loop, Bytes, sock, ssl=outer, server_hostname="127.0.0.1"
     )
-    below = stream.get_extra_info("ssl_object")
-    done = loop.create_future()
-    start_tls(
-        stream,
-        loop,
-        net.certificates.client(),
-        done.set_result,
-        server_side=False,
-        server_hostname="localhost",
-    )
-    assert await soon(done) is None
-    assert stream.get_extra_info("ssl_object") is not below
-    stream.write(request_bytes())
-    head = await client.until(100)
-    assert head.startswith(b"HTTP/1.1 101")
     try:
+        below = stream.get_extra_info("ssl_object")
+        done = loop.create_future()
+        start_tls(
+            stream,
+            loop,
+            net.certificates.client(),
+            done.set_result,
+            server_side=False,
+            server_hostname="localhost",
+        )
+        assert await soon(done) is None
+        assert stream.get_extra_info("ssl_object") is not below
+        stream.write(request_bytes())
+        head = await client.until(100)
+        assert head.startswith(b"HTTP/1.1 101")
         yield stream, client
         stream.write(client_frame(8, b"\x03\xe8"))
         await soon(client.lost.wait())

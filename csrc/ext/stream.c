@@ -182,8 +182,9 @@ stream_fatal(StreamObject *s, const char *message)
 int
 pyws_stream_is_reading(const StreamObject *s)
 {
-    return s->fd >= 0 && (s->started || s->tls_handshaking) && !s->paused &&
-           !s->closing && !s->eof_in;
+    int wanted =
+        (s->started || s->tls_handshaking) && !s->paused && !s->closing;
+    return s->fd >= 0 && !s->eof_in && (wanted || s->tls_owes_end);
 }
 
 int
@@ -230,6 +231,18 @@ stream_watermark(StreamObject *s, const char *method)
     return 0;
 }
 
+static int
+stream_can_send(const StreamObject *s)
+{
+    return s->fd >= 0 && s->write_error == 0 && !s->eof_sent;
+}
+
+size_t
+pyws_stream_waiting(const StreamObject *s)
+{
+    return s->out.len + (stream_can_send(s) ? pyws_tls_waiting(s->tls) : 0);
+}
+
 /* What waits may have crossed the high watermark. */
 int
 pyws_stream_queued(StreamObject *s)
@@ -237,9 +250,20 @@ pyws_stream_queued(StreamObject *s)
     if (pyws_stream_update(s) < 0) {
         return -1;
     }
-    if (s->out.len > s->high && !s->protocol_paused && !s->writing) {
+    if (!s->protocol_paused && !s->writing &&
+        pyws_stream_waiting(s) > s->high) {
         s->protocol_paused = 1;
         return stream_watermark(s, "pause_writing");
+    }
+    return 0;
+}
+
+int
+pyws_stream_drained(StreamObject *s)
+{
+    if (s->protocol_paused && pyws_stream_waiting(s) <= s->low) {
+        s->protocol_paused = 0;
+        return stream_watermark(s, "resume_writing");
     }
     return 0;
 }
@@ -250,17 +274,12 @@ static int
 stream_write_failed(StreamObject *s, int error)
 {
     s->write_error = error;
+    s->tls_owes_end = 0;
     ws_queue_free(&s->out);
     if (pyws_stream_update(s) < 0) {
         return -1;
     }
     return pyws_stream_pend(s);
-}
-
-static int
-stream_can_send(const StreamObject *s)
-{
-    return s->fd >= 0 && s->write_error == 0 && !s->eof_sent;
 }
 
 /* Sends |n| bytes at |p| as they are, or queues them. */
@@ -326,7 +345,7 @@ stream_send(struct pyws_way *way, const struct pyws_out *out)
 static Py_ssize_t
 stream_waiting(struct pyws_way *way)
 {
-    return (Py_ssize_t)((StreamObject *)way->target)->out.len;
+    return (Py_ssize_t)pyws_stream_waiting((StreamObject *)way->target);
 }
 
 const struct pyws_io pyws_stream_io = {
@@ -334,10 +353,12 @@ const struct pyws_io pyws_stream_io = {
     .waiting = stream_waiting,
 };
 
-/* Everything went out: what waited for that happens. */
-static int
-stream_flushed(StreamObject *s)
+int
+pyws_stream_flushed(StreamObject *s)
 {
+    if (s->tls_owes_end) {
+        return 0;
+    }
     if (s->eof_out && !s->eof_sent && s->fd >= 0) {
         s->eof_sent = 1;
         /* With TLS close_notify has said it. A FIN behind it makes some peers
@@ -370,13 +391,10 @@ stream_writable(StreamObject *s)
     if (pyws_stream_update(s) < 0) {
         return -1;
     }
-    if (s->protocol_paused && s->out.len <= s->low) {
-        s->protocol_paused = 0;
-        if (stream_watermark(s, "resume_writing") < 0) {
-            return -1;
-        }
+    if (pyws_stream_drained(s) < 0) {
+        return -1;
     }
-    return s->out.len == 0 ? stream_flushed(s) : 0;
+    return s->out.len == 0 ? pyws_stream_flushed(s) : 0;
 }
 
 /* ---- closing ---- */
@@ -391,11 +409,11 @@ pyws_stream_write_eof(StreamObject *s)
         return -1;
     }
     s->eof_out = 1;
-    s->tls_left = 0;
+    s->tls_left &= s->tls_owes_end;
     if (s->tls != NULL && s->fd >= 0 && pyws_stream_await_tls_end(s) < 0) {
         return -1;
     }
-    return s->out.len == 0 ? stream_flushed(s) : 0;
+    return s->out.len == 0 ? pyws_stream_flushed(s) : 0;
 }
 
 int
@@ -408,7 +426,7 @@ pyws_stream_close(StreamObject *s)
         return -1;
     }
     s->closing = 1;
-    if (s->out.len == 0) {
+    if (s->out.len == 0 && !s->tls_owes_end) {
         return pyws_stream_lost(s, Py_None);
     }
     if (s->tls != NULL && pyws_stream_await_tls_end(s) < 0) {
@@ -426,6 +444,7 @@ pyws_stream_eof(StreamObject *s)
     int keep = 0;
 
     s->eof_in = 1;
+    s->tls_owes_end = 0; /* nothing can be encrypted any more */
     if (pyws_stream_update(s) < 0) {
         return -1;
     }
@@ -520,7 +539,7 @@ int
 pyws_stream_wants_input(const StreamObject *s)
 {
     return pyws_stream_is_reading(s) &&
-           !(s->reader != NULL && s->reader->stopped);
+           (s->tls_owes_end || s->reader == NULL || !s->reader->stopped);
 }
 
 /* What lies in user space first, in its order; then one read from the socket.
@@ -529,7 +548,7 @@ static int
 stream_readable(StreamObject *s, struct pyws_budget *budget, int from_socket,
                 int *got)
 {
-    if (s->reader != NULL && s->reader->stopped &&
+    if (!s->closing && s->reader != NULL && s->reader->stopped &&
         pyws_reader_run(s->reader, &budget->share) < 0) {
         return -1;
     }
@@ -589,9 +608,10 @@ stream_serve_inside(StreamObject *s, unsigned bits, struct pyws_budget *budget,
         return -1;
     }
     /* What the kernel cannot see is remembered. */
+    int has_frames =
+        !s->closing && s->reader != NULL && pyws_reader_has_work(s->reader);
     if (pyws_stream_is_reading(s) &&
-        ((s->reader != NULL && pyws_reader_has_work(s->reader)) ||
-         s->tls_left || s->write_error != 0)) {
+        (has_frames || s->tls_left || s->write_error != 0)) {
         return pyws_stream_pend(s);
     }
     return 0;

@@ -54,6 +54,9 @@ typedef struct {
     unsigned tls_handshaking : 1;
     /* tls_left: decrypting stopped before the input ended. */
     unsigned tls_left : 1;
+    /* tls_owes_end: our end is wanted, and close_notify stands behind what the
+     * filter cannot encrypt yet; until then input is read for it alone. */
+    unsigned tls_owes_end : 1;
     /* writing: a frame is half encrypted, nobody may be called now. */
     unsigned writing : 1;
     PyObject *weakrefs;
@@ -88,9 +91,16 @@ int pyws_stream_pend(StreamObject *s);
 /* pyws_stream_send_raw sends bytes past the filter, or queues them. */
 int pyws_stream_send_raw(StreamObject *s, const uint8_t *p, size_t n);
 
+/* pyws_stream_waiting returns how many bytes wait, in the filter too. */
+size_t pyws_stream_waiting(const StreamObject *s);
+
 /* pyws_stream_queued follows up on bytes that wait: write interest, and the
- * high watermark. */
+ * high watermark; pyws_stream_drained on fewer of them: the low one. */
 int pyws_stream_queued(StreamObject *s);
+int pyws_stream_drained(StreamObject *s);
+
+/* pyws_stream_flushed does what was to follow the last byte: the end. */
+int pyws_stream_flushed(StreamObject *s);
 
 /* pyws_stream_write_eof ends our side behind what waits; reading goes on. */
 int pyws_stream_write_eof(StreamObject *s);
@@ -123,8 +133,9 @@ int pyws_stream_no_input(StreamObject *s, ptrdiff_t result);
 int pyws_stream_write_tls(StreamObject *s, const uint8_t *p, size_t n);
 int pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out);
 
-/* pyws_stream_end_tls sends close_notify where that can be; the time for what
- * follows is bounded from pyws_stream_await_tls_end() on. */
+/* pyws_stream_end_tls sends close_notify where that can be, or notes that it is
+ * owed; the time for what follows is bounded from pyws_stream_await_tls_end()
+ * on. */
 int pyws_stream_end_tls(StreamObject *s);
 int pyws_stream_await_tls_end(StreamObject *s);
 

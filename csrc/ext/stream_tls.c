@@ -80,7 +80,7 @@ pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out)
     int rc = total <= STREAM_SHORT ? stream_encrypt_short(s, out, total)
                                    : stream_encrypt_long(s, out, total);
     s->writing = 0;
-    return rc == 0 && s->out.len > 0 ? pyws_stream_queued(s) : rc;
+    return rc == 0 && pyws_stream_waiting(s) > 0 ? pyws_stream_queued(s) : rc;
 }
 
 int
@@ -96,19 +96,39 @@ pyws_stream_write_tls(StreamObject *s, const uint8_t *p, size_t n)
         n -= part;
     }
     s->writing = 0;
-    return rc == 0 && s->out.len > 0 ? pyws_stream_queued(s) : rc;
+    return rc == 0 && pyws_stream_waiting(s) > 0 ? pyws_stream_queued(s) : rc;
 }
 
 /* ---- the end ---- */
 
-/* Says the end to the peer's TLS. */
+/* Says the end to the peer's TLS.  In a new handshake that the peer asked for
+ * neither what waits nor close_notify can be encrypted: it is owed then. */
 int
 pyws_stream_end_tls(StreamObject *s)
 {
     if (s->tls_handshaking || s->eof_out || s->write_error != 0) {
         return 0;
     }
+    if (pyws_tls_waiting(s->tls) > 0 && !s->eof_in) {
+        s->tls_owes_end = 1;
+        /* The input for it may be here already. */
+        s->tls_left = 1;
+        return pyws_stream_update(s) < 0 ? -1 : pyws_stream_pend(s);
+    }
     return pyws_tls_end(s->tls) < 0 ? -1 : stream_flush_tls(s);
+}
+
+/* What waited is encrypted: close_notify and the end, which were owed. */
+static int
+stream_pay_end_tls(StreamObject *s)
+{
+    s->tls_owes_end = 0;
+    s->tls_left = 0;
+    if (pyws_tls_end(s->tls) < 0 || stream_flush_tls(s) < 0 ||
+        pyws_stream_update(s) < 0) {
+        return -1;
+    }
+    return s->out.len == 0 ? pyws_stream_flushed(s) : 0;
 }
 
 /* The end of TLS is to come: the package gives it only so much time. */
@@ -156,7 +176,7 @@ stream_decrypt_frames(StreamObject *s, struct pyws_budget *budget)
     return rc;
 }
 
-/* The same for a protocol that is not ours. */
+/* The same for a protocol that is not ours, and for nobody. */
 static enum pyws_tls_result
 stream_decrypt_data(StreamObject *s)
 {
@@ -169,7 +189,7 @@ stream_decrypt_data(StreamObject *s)
     enum pyws_tls_result rc =
         pyws_tls_read(s->tls, into, (uint8_t *)PyByteArray_AS_STRING(into),
                       PYWS_TLS_RECORD, &n);
-    if (rc == PYWS_TLS_DONE &&
+    if (rc == PYWS_TLS_DONE && !s->tls_owes_end &&
         pyws_stream_give(s, (const uint8_t *)PyByteArray_AS_STRING(into), n) <
             0) {
         rc = PYWS_TLS_ERROR;
@@ -185,8 +205,9 @@ stream_decrypt(StreamObject *s, struct pyws_budget *budget)
     if (rc != PYWS_TLS_DONE) {
         return rc;
     }
-    return s->reader != NULL ? stream_decrypt_frames(s, budget)
-                             : stream_decrypt_data(s);
+    return s->reader != NULL && !s->tls_owes_end
+               ? stream_decrypt_frames(s, budget)
+               : stream_decrypt_data(s);
 }
 
 /* An exception ends the connection: the alert says to the peer what we found.
@@ -211,7 +232,8 @@ stream_handshake(StreamObject *s)
     if (rc == PYWS_TLS_ERROR) {
         return stream_send_alert(s);
     }
-    if (stream_flush_tls(s) < 0) {
+    /* Its input may be what a lower filter needed to encrypt again. */
+    if (pyws_tls_retry(s->tls) < 0 || stream_flush_tls(s) < 0) {
         return -1;
     }
     if (rc == PYWS_TLS_END) {
@@ -232,6 +254,14 @@ stream_handshake(StreamObject *s)
     return result == NULL ? -1 : 1;
 }
 
+/* Behind our close_notify nothing can be decrypted, nor is it wanted: only the
+ * peer's end is awaited. */
+static int
+stream_is_over_tls(const StreamObject *s)
+{
+    return s->eof_out && !s->tls_owes_end;
+}
+
 /* Decrypts what is there, until there is nothing, the reader has enough, or
  * the connection ends. */
 int
@@ -246,20 +276,24 @@ pyws_stream_pump_tls(StreamObject *s, struct pyws_budget *budget)
             return done;
         }
     }
-    /* Behind our close_notify nothing can be decrypted, nor is it wanted. */
-    while (rc == PYWS_TLS_DONE && pyws_stream_wants_input(s) && !s->eof_out) {
+    while (rc == PYWS_TLS_DONE && pyws_stream_wants_input(s) &&
+           !stream_is_over_tls(s)) {
         rc = stream_decrypt(s, budget);
     }
     if (rc == PYWS_TLS_ERROR) {
         return stream_send_alert(s);
     }
-    if (s->fd < 0 || s->tls == NULL || s->eof_out) {
+    if (s->fd < 0 || s->tls == NULL || stream_is_over_tls(s)) {
         return 0;
     }
     s->tls_left = rc == PYWS_TLS_DONE;
     /* Reading makes answers of its own: key updates, alerts. */
-    if (pyws_tls_retry(s->tls) < 0 || stream_flush_tls(s) < 0) {
+    if (pyws_tls_retry(s->tls) < 0 || stream_flush_tls(s) < 0 ||
+        pyws_stream_drained(s) < 0) {
         return -1;
+    }
+    if (s->fd >= 0 && s->tls_owes_end && pyws_tls_waiting(s->tls) == 0) {
+        return stream_pay_end_tls(s);
     }
     return rc == PYWS_TLS_END && s->fd >= 0 ? pyws_stream_eof(s) : 0;
 }
@@ -274,8 +308,7 @@ pyws_stream_read_tls(StreamObject *s, struct pyws_budget *budget, int *got)
         return -1;
     }
     ptrdiff_t n = ws_sock_recv(s->fd, room, len);
-    /* After our close_notify only the peer's end is awaited. */
-    if (n <= 0 || s->eof_out) {
+    if (n <= 0 || stream_is_over_tls(s)) {
         pyws_tls_leave(s->tls);
     }
     if (n <= 0) {
@@ -283,7 +316,7 @@ pyws_stream_read_tls(StreamObject *s, struct pyws_budget *budget, int *got)
     }
     *got = 1;
     budget->bytes -= n;
-    if (s->eof_out) {
+    if (stream_is_over_tls(s)) {
         return 0;
     }
     return pyws_tls_took(s->tls, (size_t)n) < 0

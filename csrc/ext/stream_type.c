@@ -238,7 +238,8 @@ STREAM_METHOD(is_closing)
 
 STREAM_METHOD(is_reading)
 {
-    return PyBool_FromLong(pyws_stream_is_reading((StreamObject *)self));
+    StreamObject *s = (StreamObject *)self;
+    return PyBool_FromLong(!s->tls_owes_end && pyws_stream_is_reading(s));
 }
 
 STREAM_METHOD(pause_reading)
@@ -278,7 +279,7 @@ STREAM_METHOD(resume_reading)
 
 STREAM_METHOD(get_write_buffer_size)
 {
-    return PyLong_FromSize_t(((StreamObject *)self)->out.len);
+    return PyLong_FromSize_t(pyws_stream_waiting((StreamObject *)self));
 }
 
 STREAM_METHOD(get_write_buffer_limits)

@@ -32,8 +32,10 @@ struct pyws_tls {
     int stock;
     /* ended: the filter below has met its end. */
     int ended;
-    /* waiting is a list of bytes that could not be encrypted yet, or NULL. */
+    /* waiting is a list of bytes that could not be encrypted yet, or NULL;
+     * waiting_len is how many they are. */
     PyObject *waiting;
+    size_t waiting_len;
     struct pyws_tls *below;
 };
 
@@ -643,6 +645,9 @@ tls_wait(struct pyws_tls *t, const void *p, size_t n)
     PyObject *bytes = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
     int rc = bytes == NULL ? -1 : PyList_Append(t->waiting, bytes);
     Py_XDECREF(bytes);
+    if (rc == 0) {
+        t->waiting_len += n;
+    }
     return rc;
 }
 
@@ -674,7 +679,7 @@ pyws_tls_write(struct pyws_tls *t, const uint8_t *p, size_t n)
     if (n == 0) {
         return 0;
     }
-    if (t->waiting != NULL && PyList_GET_SIZE(t->waiting) > 0) {
+    if (t->waiting_len > 0) {
         return tls_wait(t, p, n);
     }
     if (t->ssl != NULL) {
@@ -704,6 +709,7 @@ tls_retry_own(struct pyws_tls *t)
     }
     PyObject *list = t->waiting;
     t->waiting = NULL;
+    t->waiting_len = 0;
     int rc = 0;
     for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
         PyObject *bytes = PyList_GET_ITEM(list, i);
@@ -722,6 +728,16 @@ pyws_tls_retry(struct pyws_tls *t)
         rc = tls_retry_own(t);
     }
     return rc;
+}
+
+size_t
+pyws_tls_waiting(const struct pyws_tls *t)
+{
+    size_t n = 0;
+    for (; t != NULL; t = t->below) {
+        n += t->waiting_len;
+    }
+    return n;
 }
 
 /* Fetches what the objects have ready. */

@@ -69,6 +69,9 @@ int pyws_tls_write(struct pyws_tls *t, const uint8_t *p, size_t n);
 /* pyws_tls_retry encrypts what waited.  0 or -1. */
 int pyws_tls_retry(struct pyws_tls *t);
 
+/* pyws_tls_waiting returns how many bytes wait for that. */
+size_t pyws_tls_waiting(const struct pyws_tls *t);
+
 /* pyws_tls_end makes the close_notify of every filter, the upper one's first.
  * 0 or -1. */
 int pyws_tls_end(struct pyws_tls *t);
