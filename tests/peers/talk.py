@@ -216,19 +216,22 @@ async def _ended(ours: Ours, theirs: Theirs) -> AsyncIterator[None]:
 # ---- compression ----
 
 
-def agreed(ours: Ours, theirs: Theirs, role: str) -> Optional[dict[str, Optional[int]]]:
-    """Return what the server's answer says about compression: parameters and their values."""
+def parameters_of(answer: str) -> dict[str, Any]:
+    """Return what a server's answer says about compression; True where there is no value."""
+    name, *parameters = answer.replace(" ", "").split(";")
+    assert name == "permessage-deflate"
+    pairs = (parameter.partition("=") for parameter in parameters)
+    return {key: int(value) if value else True for key, _, value in pairs}
+
+
+def agreed(ours: Ours, theirs: Theirs, role: str) -> Optional[dict[str, Any]]:
+    """Return what the server answered, None where it did not agree on compression."""
     assert ours.transport is not None
     assert ours.transport.response is not None
     answer = theirs.answer
     if role == "client":
         answer = ours.transport.response.headers.get(EXTENSIONS)
-    if answer is None:
-        return None
-    name, *parameters = answer.replace(" ", "").split(";")
-    assert name == "permessage-deflate"
-    pairs = (parameter.partition("=") for parameter in parameters)
-    return {key: int(value) if value else None for key, _, value in pairs}
+    return None if answer is None else parameters_of(answer)
 
 
 async def there(ours: Ours, theirs: Theirs, message: Message) -> int:
