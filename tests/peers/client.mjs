@@ -7,9 +7,11 @@ import { attach, obey, tell } from "./session.mjs";
 const [url, compression, ca] = process.argv.slice(2);
 
 const ws = new WebSocket(url, {
-  perMessageDeflate: compression === "true",
+  perMessageDeflate: JSON.parse(compression),
   ca: ca === undefined ? undefined : readFileSync(ca),
 });
 attach(ws);
-ws.on("open", () => tell({ event: "open", extensions: ws.extensions }));
+let answer;
+ws.on("upgrade", ({ headers }) => (answer = headers["sec-websocket-extensions"]));
+ws.on("open", () => tell({ event: "open", extensions: ws.extensions, answer }));
 obey(() => ws);

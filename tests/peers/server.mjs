@@ -14,7 +14,7 @@ const pem = file === undefined ? undefined : readFileSync(file);
 const server = pem ? createSecureServer({ cert: pem, key: pem }) : createServer();
 let last;
 
-new WebSocketServer({ server, perMessageDeflate: compression === "true" }).on(
+new WebSocketServer({ server, perMessageDeflate: JSON.parse(compression) }).on(
   "connection",
   (ws) => {
     last = ws;

@@ -6,7 +6,19 @@ import asyncio
 import contextlib
 
 import pytest
-from talk import NO_STATUS, Implementation, Talk, Theirs
+from talk import (
+    ANY_WINDOW,
+    EXTENSIONS,
+    NO_STATUS,
+    Implementation,
+    Talk,
+    Theirs,
+    agreed,
+    check_window,
+    deflating,
+    meet,
+    there,
+)
 
 try:
     import aiohttp
@@ -16,7 +28,8 @@ except ImportError:
 
 
 class AiohttpEnd(Theirs):
-    def __init__(self, websocket):
+    def __init__(self, websocket, answer=None):
+        self.answer = answer
         self._websocket = websocket
         self._seen = None
         self.done = asyncio.Event()
@@ -64,21 +77,33 @@ class AiohttpEnd(Theirs):
 
 class Aiohttp(Implementation):
     @contextlib.asynccontextmanager
-    async def connect(self, net, path, compression):
-        options = {"autoping": False, "max_msg_size": 0, "compress": 15 if compression else 0}
+    async def connect(self, net, path, terms):
+        options = {"autoping": False, "max_msg_size": 0, "compress": 0}
+        if terms is not None:
+            # All that it can ask for.
+            options["compress"] = terms.get("server_max_window_bits", 15)
         if net.scheme == "wss":
             options["ssl"] = net.certificates.client()
-        url = net.url(path)
-        async with aiohttp.ClientSession() as http, http.ws_connect(url, **options) as websocket:
-            yield AiohttpEnd(websocket)
+        answers = []
+
+        async def note(session, context, parameters):
+            answers.append(parameters.response.headers.get(EXTENSIONS))
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(note)
+        session = aiohttp.ClientSession(trace_configs=[trace])
+        async with session, session.ws_connect(net.url(path), **options) as websocket:
+            yield AiohttpEnd(websocket, *answers)
 
     @contextlib.asynccontextmanager
-    async def serve(self, net, compression):
+    async def serve(self, net, terms):
         accepted = asyncio.Queue()
         ends = []
 
         async def handle(request):
-            websocket = web.WebSocketResponse(autoping=False, max_msg_size=0, compress=compression)
+            websocket = web.WebSocketResponse(
+                autoping=False, max_msg_size=0, compress=terms is not None
+            )
             await websocket.prepare(request)
             end = AiohttpEnd(websocket)
             ends.append(end)
@@ -108,9 +133,22 @@ def other(need):
 
 class TestAiohttp(Talk):
     test_fragments_from_the_peer = None  # each of its frames is a message
+    test_compressed_fragments_from_the_peer = None
     test_close_without_a_code_from_the_peer = None  # it always sends one
+    # Its server asks for nothing, its client only for the server's window.
+    test_no_context_is_taken_over_as_the_peer_asks = None
+    test_windows_that_the_peer_asks_for = None
 
     # Its client does not close a TLS transport whose CLOSE had no code; Python 3.9 and 3.10 tell.
     @pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
     async def test_close_without_a_code_from_us(self, net, other, role):
         await super().test_close_without_a_code_from_us(net, other, role)
+
+
+@ANY_WINDOW
+async def test_window_that_its_client_asks_for(plain, other, bits):
+    terms = {"server_max_window_bits": bits}
+    async with meet(plain, other, "server", terms=terms, **deflating()) as (ours, theirs):
+        if bits < 15:
+            assert agreed(ours, theirs, "server")["server_max_window_bits"] == bits
+        await check_window(there, ours, theirs, bits)

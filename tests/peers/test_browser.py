@@ -9,8 +9,11 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from urllib.parse import urlencode
 
+import pytest
 from helpers import Recorder
+from talk import RESETS, deflating, parameters_of, windows
 
 from picows_c import (
     WSCloseCode,
@@ -71,6 +74,22 @@ class Echo(Page):
         transport.send(kind, message)
 
 
+class Weighing(Echo):
+    """Notes what each message took on the wire, in both directions."""
+
+    def __init__(self, request):
+        super().__init__(request)
+        self.sizes = []
+        self._received = 0
+
+    def on_message(self, transport, kind, message):
+        before = transport.stats
+        super().on_message(transport, kind, message)
+        sent = transport.stats.bytes_sent - before.bytes_sent
+        self.sizes.append((before.bytes_received - self._received, sent))
+        self._received = before.bytes_received
+
+
 class Closes(Page):
     def on_ws_connected(self, transport):
         super().on_ws_connected(transport)
@@ -96,7 +115,7 @@ class Site:
         self.pages = {}
 
     def __call__(self, request):
-        path = request.path.decode()
+        path = request.path.decode().partition("?")[0]
         if path == "/":
             html = WSUpgradeResponse.create_ok_response(
                 PAGE.read_bytes(), {"Content-Type": "text/html; charset=utf-8"}
@@ -138,11 +157,13 @@ async def browsing(program, profile, url):
                 await process.wait()
 
 
-async def test_page(net, need, tmp_path):
+@pytest.fixture
+def browser(need, tmp_path):
+    """Return a function that shows a page of the site and returns its report."""
     program = need("a browser (chromium)", next(filter(None, map(shutil.which, NAMES)), None))
-    site = Site()
-    async with net.serve(site):
-        url = net.url("/").replace("ws", "http", 1)
+
+    async def show(net, site, path):
+        url = net.url(path).replace("ws", "http", 1)
         async with browsing(program, tmp_path / "profile", url) as log:
             try:
                 seen = await asyncio.wait_for(site.report, REPORT_TIMEOUT)
@@ -150,7 +171,25 @@ async def test_page(net, need, tmp_path):
                 raise AssertionError(f"no report:\n{log.read_text(errors='replace')}") from None
             for page in site.pages.values():
                 await page.disconnected.wait()
-    assert "error" not in seen, seen
+        assert "error" not in seen, seen
+        return seen
+
+    return show
+
+
+def messages_of(seen):
+    """Return the names of the echoed messages of ``seen``, which all have to be there and right."""
+    names = {"text", "text, empty", "text, not ASCII"}
+    names |= {f"{kind}, {size}" for kind in ("text", "binary") for size in SIZES}
+    assert names <= set(seen)
+    assert set(seen.values()) == {True}
+    return list(seen)
+
+
+async def test_page(net, browser):
+    site = Site()
+    async with net.serve(site):
+        seen = await browser(net, site, "/")
 
     # The browser offered compression, and got none.
     assert "permessage-deflate" in site.pages["/echo"].request.headers["Sec-WebSocket-Extensions"]
@@ -159,9 +198,7 @@ async def test_page(net, need, tmp_path):
     assert seen["echoes"].pop("closed") == {"code": 1005, "reason": "", "wasClean": True}
     echo = site.pages["/echo"].transport.close_handshake
     assert (echo.recv.code, echo.recv.reason) == (WSCloseCode.NO_INFO, None)
-    names = {"text", "text, empty", "text, not ASCII"}
-    names |= {f"{kind}, {size}" for kind in ("text", "binary") for size in SIZES}
-    assert seen["echoes"] == dict.fromkeys(names, True)
+    messages_of(seen["echoes"])
 
     assert seen["closedByServer"] == {"code": 3001, "reason": "von dort 🐄", "wasClean": True}
     closes = site.pages["/closes"].transport.close_handshake
@@ -173,3 +210,36 @@ async def test_page(net, need, tmp_path):
     waits = site.pages["/waits"].transport.close_handshake
     assert (waits.recv.code, waits.recv.reason) == (4002, "von hier 🐄")
     assert waits.recv_then_sent is True
+
+
+async def test_compression(plain, browser):
+    """One server for each setting; a page of another one talks to all of them."""
+    settings = [{}, RESETS, *map(windows, range(9, 16))]
+    site, pages, urls = Site(), [], []
+
+    def factory(request):
+        pages.append(Weighing(request))
+        return pages[-1]
+
+    async with contextlib.AsyncExitStack() as stack:
+        for setting in settings:
+            await stack.enter_async_context(plain.serve(factory, **deflating(**setting)))
+            urls.append(("echo", plain.url("/")))
+        await stack.enter_async_context(plain.serve(site))
+        seen = await browser(plain, site, "/?" + urlencode(urls))
+    assert len(seen) == len(pages) == len(settings)
+    for setting, page, results in zip(settings, pages, seen):
+        # The browser lets us limit its window.
+        expected = {"client_max_window_bits": 15, **setting}
+        assert parameters_of(results.pop("extensions")) == expected
+        assert results.pop("closed")["wasClean"] is True
+        sizes = dict(zip(messages_of(results), page.sizes))
+        assert len(sizes) == len(results)
+        bits = setting.get("server_max_window_bits", 15)
+        for way in (0, 1):
+            assert sizes["text, 1048576"][way] < 10_000
+            if bits >= 14:
+                again = sizes["noise again"][way]
+                assert again > 5000 if setting is RESETS else again < 500
+            assert sizes[f"near, {bits}"][way] < 1.6 * ((1 << bits) - 300)
+            assert sizes[f"far, {bits}"][way] > 1.9 * (1 << bits)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ class NodeEnd(Theirs):
         self._node = node
         self._opened = opened
         self._seen = None
+        self.answer = opened.get("answer")
 
     @property
     def compresses(self):
@@ -108,14 +110,22 @@ class NodeEnd(Theirs):
         return self._seen
 
 
+def deflate(terms):
+    """Return the option perMessageDeflate: with threshold 0 whatever is sent is compressed."""
+    if terms is None:
+        return "false"
+    named = {re.sub("_(.)", lambda m: m[1].upper(), name): terms[name] for name in terms}
+    return json.dumps({"threshold": 0, **named})
+
+
 class NodeWs(Implementation):
     def __init__(self, node, pem):
         self._node = node
         self._pem = pem
 
     @contextlib.asynccontextmanager
-    async def connect(self, net, path, compression):
-        command = [self._node, str(HERE / "client.mjs"), net.url(path), json.dumps(compression)]
+    async def connect(self, net, path, terms):
+        command = [self._node, str(HERE / "client.mjs"), net.url(path), deflate(terms)]
         if net.scheme == "wss":
             net.certificates.authority.cert_pem.write_to_path(self._pem)
             command.append(str(self._pem))
@@ -123,8 +133,8 @@ class NodeWs(Implementation):
             yield NodeEnd(node, await node.event("open"))
 
     @contextlib.asynccontextmanager
-    async def serve(self, net, compression):
-        command = [self._node, str(HERE / "server.mjs"), json.dumps(compression)]
+    async def serve(self, net, terms):
+        command = [self._node, str(HERE / "server.mjs"), deflate(terms)]
         if net.scheme == "wss":
             certificate = net.certificates.authority.issue_cert("127.0.0.1")
             certificate.private_key_and_cert_chain_pem.write_to_path(self._pem)

@@ -7,10 +7,11 @@ import contextlib
 import inspect
 
 import pytest
-from talk import Implementation, Talk, Theirs
+from talk import EXTENSIONS, Implementation, Talk, Theirs
 
 try:
     from websockets.asyncio import client, server
+    from websockets.extensions import permessage_deflate
 except ImportError:
     client = server = None
 
@@ -20,6 +21,7 @@ class WebsocketsEnd(Theirs):
 
     def __init__(self, connection):
         self._connection = connection
+        self.answer = connection.response.headers.get(EXTENSIONS)
 
     @property
     def compresses(self):
@@ -55,10 +57,18 @@ class WebsocketsEnd(Theirs):
         return self._connection.protocol.close_code, self._connection.protocol.close_reason
 
 
+def options_for(make_extension, terms):
+    # The argument compression= has settings of its own.
+    options = {"compression": None, "max_size": None}
+    if terms is not None:
+        options["extensions"] = [make_extension(**terms)]
+    return options
+
+
 class Websockets(Implementation):
     @contextlib.asynccontextmanager
-    async def connect(self, net, path, compression):
-        options = {"compression": "deflate" if compression else None, "max_size": None}
+    async def connect(self, net, path, terms):
+        options = options_for(permessage_deflate.ClientPerMessageDeflateFactory, terms)
         if "proxy" in inspect.signature(client.connect.__init__).parameters:
             options["proxy"] = None
         if net.scheme == "wss":
@@ -67,14 +77,14 @@ class Websockets(Implementation):
             yield WebsocketsEnd(connection)
 
     @contextlib.asynccontextmanager
-    async def serve(self, net, compression):
+    async def serve(self, net, terms):
         accepted = asyncio.Queue()
 
         async def handle(connection):
             accepted.put_nowait(WebsocketsEnd(connection))
             await connection.wait_closed()
 
-        options = {"compression": "deflate" if compression else None, "max_size": None}
+        options = options_for(permessage_deflate.ServerPerMessageDeflateFactory, terms)
         if net.scheme == "wss":
             options["ssl"] = net.certificates.server()
         async with server.serve(handle, "127.0.0.1", 0, **options) as listening:
