@@ -54,8 +54,7 @@ typedef struct {
     unsigned tls_handshaking : 1;
     /* tls_left: decrypting stopped before the input ended. */
     unsigned tls_left : 1;
-    /* tls_owes_end: our end is wanted, and close_notify stands behind what the
-     * filter cannot encrypt yet; until then input is read for it alone. */
+    /* tls_owes_end: close_notify stands behind what cannot be encrypted yet. */
     unsigned tls_owes_end : 1;
     /* writing: a frame is half encrypted, nobody may be called now. */
     unsigned writing : 1;
@@ -64,17 +63,15 @@ typedef struct {
 
 /* pyws_stream_serve does what |bits| say, and goes on with input that waits in
  * user space.  |*got| says whether the socket had input.  Returns 0, or -1 with
- * an exception that is no Exception (KeyboardInterrupt, SystemExit). */
+ * KeyboardInterrupt or the like set. */
 int pyws_stream_serve(StreamObject *s, unsigned bits,
                       struct pyws_budget *budget, int *got);
 
 /* pyws_stream_abandon closes the descriptor and drops everything without a
- * callback: the loop is gone, or this is a forked child (|shut| 0 then: the
- * connection is the parent's). */
+ * callback: the loop is gone, or this is a forked child (|shut| 0 then). */
 void pyws_stream_abandon(StreamObject *s, int shut);
 
-/* For the stream's Python face, stream_type.c.  All return 0, or -1 with an
- * exception set, unless said otherwise. */
+/* For the stream's other files.  All return 0, or -1 with an exception set. */
 
 /* pyws_stream_check raises RuntimeError off the loop's thread. */
 int pyws_stream_check(StreamObject *s, const char *method);
@@ -108,8 +105,7 @@ int pyws_stream_write_eof(StreamObject *s);
 /* pyws_stream_close sends what waits, then ends the connection. */
 int pyws_stream_close(StreamObject *s);
 
-/* pyws_stream_lost ends it now; |exc| is for connection_lost(), None for an
- * end that was wanted. */
+/* pyws_stream_lost ends it now; |exc| is for connection_lost(). */
 int pyws_stream_lost(StreamObject *s, PyObject *exc);
 
 /* pyws_stream_forget drops protocol, loop and filter. */
