@@ -18,7 +18,7 @@ OPTIONS: dict[str, Any] = {
     "max_frame_size": SIZE,
     "max_message_size": SIZE,
     "compression": PermessageDeflate(
-        server_max_window_bits=None, client_max_window_bits=None, threshold=0
+        server_max_window_bits=None, client_max_window_bits=15, threshold=0
     ),
 }
 
