@@ -1,8 +1,9 @@
-"""Rate and CPU of each message beside picows, in one run.
+"""Rate and CPU of each message, and memory of each connection, beside others, in one run.
 
     python bench/compare.py --peer PYTHON [--rounds 5] [--loops uvloop asyncio] [WORK ...]
 
-PYTHON is an interpreter that has picows and uvloop.
+PYTHON is an interpreter that has picows and uvloop; websockets and aiohttp are those of the
+interpreter that runs this.
 
 The libraries take turns (A B A B ...), so that a noisy machine disturbs all of them; what counts
 are the medians of the ratios of neighbouring turns. CPU is that of the process, by os.times(), from
@@ -13,6 +14,11 @@ echo-100   100 connections, 64 bytes, server on core 0; the client is picows_c's
 echo-1000  the same with 1,000 connections
 tls        echo over TLS
 stream     receiving 32-byte frames as fast as they come; the sender is picows_c's on core 1
+messages   the same as whole messages and each as bytes, beside websockets
+idle-compressed
+           resident memory of a server's connections that have agreed on permessage-deflate and are
+           idle, beside aiohttp and websockets: untouched, and after an echo that was compressed
+           both ways; the clients offer what browsers offer
 """
 
 from __future__ import annotations
@@ -62,6 +68,7 @@ class Work:
     count: int
     connections: int = 1
     tls: bool = False
+    against: str = "picows"
 
 
 WORKS = {
@@ -70,17 +77,45 @@ WORKS = {
     "echo-1000": Work("server", "client", ("server",), 64, 300_000, 1000),
     "tls": Work("server", "client", ("client", "server"), 256, 50_000, tls=True),
     "stream": Work("source", "sink", ("client",), 32, 2_000_000),
+    "messages": Work("source", "receiver", ("client",), 32, 1_000_000, against="messages"),
+    "idle-compressed": Work("idle", "visitors", ("server",), 500, 1, 1000, against="compressed"),
 }
 
 
-def turn(
-    work: Work, who: Contestant, ours: Contestant, loop: str, tls: list[str]
-) -> dict[str, dict[str, float]]:
+def contestants(against: str, peer: str) -> list[Contestant]:
+    """Return who takes part, ours first."""
+    here = sys.executable
+    if against == "messages":
+        unlimited = {"compression": None, "max_queue": None, "max_size": None}
+        return [
+            Contestant("picows_c", here, "picows_c", {"assemble_messages": True}),
+            Contestant("websockets", here, "websockets", unlimited),
+        ]
+    if against == "compressed":
+        options = {"assemble_messages": True, "compression": True}
+        return [
+            Contestant("picows_c", here, "picows_c", options),
+            Contestant("aiohttp", here, "aiohttp"),
+            Contestant("websockets", here, "websockets", {"ping_interval": None}),
+        ]
+    return [
+        Contestant("picows_c", here, "picows_c"),
+        Contestant("picows_c, loop's way", here, "picows_c", {"transport": "loop"}),
+        Contestant("picows, aiofastnet", peer, "picows", {"use_aiofastnet": True}),
+        Contestant("picows, loop's transports", peer, "picows", {"use_aiofastnet": False}),
+    ]
+
+
+# Who makes the load.
+OURS = Contestant("picows_c", sys.executable, "picows_c")
+
+
+def turn(work: Work, who: Contestant, loop: str, tls: list[str]) -> dict[str, dict[str, float]]:
     """Run one server and one client; return the figures of those that are the contestant's."""
     one_core = len(work.measured) == 2
 
     def command(end: str, role: str) -> list[str]:
-        mine = who if end in work.measured else ours
+        mine = who if end in work.measured else OURS
         # The one that is measured has core 0; whoever only makes the load has the other.
         core = 0 if one_core or end in work.measured else 1
         pin = ["taskset", "-c", str(core)] if shutil.which("taskset") else []
@@ -109,6 +144,36 @@ def turn(
         server.kill()
         server.wait()
     return {end: found[end] for end in work.measured}
+
+
+def weigh(work: Work, who: Contestant, loop: str) -> dict[str, float]:
+    """Return KiB for each connection, untouched and after a message."""
+
+    def run(python: str, role: str, library: str, *more: str) -> subprocess.Popen[str]:
+        command = [python, WORKER, role, library, *more, "--connections", str(work.connections)]
+        command += ["--size", str(work.size)]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def answer(process: subprocess.Popen[str], line: str = "") -> Any:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(line)
+        return json.loads(process.stdout.readline())
+
+    found = {}
+    for key, count in (("untouched", 0), ("after a message", work.count)):
+        options = ["--options", json.dumps(who.options), "--count", "0"]
+        with run(who.python, work.server, who.library, loop, *options) as server:
+            more = ["--port", str(answer(server)), "--count", str(count)]
+            with run(OURS.python, work.client, OURS.library, "uvloop", *more) as client:
+                answer(client)
+                before = answer(server, "\n")
+                connections = answer(client, "\n")
+                found[key] = (answer(server, "\n") - before) / connections / 1024
+                server.kill()
+    return found
 
 
 def progress(text: str) -> None:
@@ -146,6 +211,21 @@ def report(title: str, work: Work, results: dict[str, list[Any]]) -> None:
         print(f"{first} / {name}: {text}")
 
 
+def report_memory(title: str, results: dict[str, list[dict[str, float]]]) -> None:
+    first, *others = results
+    keys = list(results[first][0])
+    print(f"\n{title}")
+    print(f"{'KiB for each connection':28}{''.join(f'{key:>20}' for key in keys)}")
+    for name, turns in results.items():
+        medians = (statistics.median(t[key] for t in turns) for key in keys)
+        print(f"{name:28}{''.join(f'{cell:>20.1f}' for cell in medians)}")
+    for name in others:
+        pairs = list(zip(results[first], results[name]))
+        ratios = (statistics.median(a[key] / b[key] for a, b in pairs) for key in keys)
+        cells = ", ".join(f"{key} {ratio:.2f} x" for key, ratio in zip(keys, ratios))
+        print(f"{first} / {name}: {cells}")
+
+
 def make_certificate(folder: str) -> list[str]:
     key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.pem")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
@@ -155,43 +235,54 @@ def make_certificate(folder: str) -> list[str]:
     return ["--cert", cert, "--key", key]
 
 
+def compare(name: str, loop: str, args: argparse.Namespace, tls: list[str]) -> dict[str, list[Any]]:
+    """Let all take their turns at one work on one loop, and print what came of it."""
+    work = WORKS[name]
+    all_of_them = contestants(work.against, args.peer)
+    results: dict[str, list[Any]] = {who.name: [] for who in all_of_them}
+    for number in range(args.rounds):
+        for who in all_of_them:
+            progress(f"{name}, {loop}: round {number + 1} of {args.rounds}, {who.name}")
+            weighs = work.against == "compressed"
+            result: Any = weigh(work, who, loop) if weighs else turn(work, who, loop, tls)
+            results[who.name].append(result)
+    progress("")
+    title = f"{name}, {loop}: {work.size} bytes, {work.connections} connections, "
+    title += f"medians of {args.rounds} rounds"
+    if work.against == "compressed":
+        report_memory(title, results)
+    else:
+        report(f"{title} of {work.count:,}", work, results)
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("works", nargs="*", metavar="WORK", help=f"of {', '.join(WORKS)}; all")
-    parser.add_argument("--peer", required=True, help="a Python that has picows and uvloop")
+    parser.add_argument("--peer", help="a Python that has picows and uvloop")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loops", nargs="+", default=["uvloop", "asyncio"])
     parser.add_argument("--json", help="write the raw figures to this file")
     args = parser.parse_args()
 
-    contestants = [
-        Contestant("picows_c", sys.executable, "picows_c"),
-        Contestant("picows_c, loop's way", sys.executable, "picows_c", {"transport": "loop"}),
-        Contestant("picows, aiofastnet", args.peer, "picows", {"use_aiofastnet": True}),
-        Contestant("picows, loop's transports", args.peer, "picows", {"use_aiofastnet": False}),
-    ]
-    ours = contestants[0]
+    works = args.works or list(WORKS)
+    if not args.peer and any(WORKS[name].against == "picows" for name in works):
+        parser.error("--peer is needed")
     print(f"{platform.platform()}, {os.cpu_count()} cores")
-    for who in contestants:
-        print(who.describe())
     everything: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         tls = make_certificate(folder)
-        for name in args.works or WORKS:
-            for loop in args.loops:
-                work = WORKS[name]
-                results: dict[str, list[Any]] = {who.name: [] for who in contestants}
-                for number in range(args.rounds):
-                    for who in contestants:
-                        progress(f"{name}, {loop}: round {number + 1} of {args.rounds}, {who.name}")
-                        results[who.name].append(turn(work, who, ours, loop, tls))
-                progress("")
-                title = f"{name}, {loop}: {work.size} bytes, {work.connections} connections,"
-                title += f" medians of {args.rounds} rounds of {work.count:,}"
-                report(title, work, results)
-                everything[f"{name} {loop}"] = results
+        for against in dict.fromkeys(WORKS[name].against for name in works):
+            print()
+            for who in contestants(against, args.peer):
+                print(who.describe())
+            for name in works:
+                if WORKS[name].against == against:
+                    for loop in args.loops:
+                        results = compare(name, loop, args, tls)
+                        everything[f"{name} {loop}"] = results
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(everything, file, indent=1)

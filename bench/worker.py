@@ -1,13 +1,15 @@
 """One process of a benchmark: a server or a client of one library.
 
-The API of picows and picows_c is the same, so the same code measures both. Prints the port (a
-server), then one line of JSON with the figures.
+The API of picows and picows_c is the same, so the same code measures both; what websockets and
+aiohttp do has functions of its own. Prints the port (a server), then one line of JSON with the
+figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import importlib
 import json
 import os
@@ -111,6 +113,139 @@ async def sink(lib: Any, args: argparse.Namespace) -> None:
     print(json.dumps(result), flush=True)
 
 
+class Stream:
+    """What a receiver of args.count messages, and some before them, notes."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.result: dict[str, float] = {}
+        self._left = args.count + args.count // 10
+        self._count = args.count
+
+    def got(self, message: bytes) -> bool:
+        """Count a message; return whether it was the last one."""
+        self._left -= 1
+        if self._left == self._count:
+            self._began, self._times = time.perf_counter(), os.times()
+        elif self._left == 0:
+            self.result = figures(self._count, self._began, self._times)
+        return self._left == 0
+
+
+async def receive(lib: Any, args: argparse.Namespace) -> None:
+    """Receive a stream of messages, each as bytes."""
+    stream = Stream(args)
+
+    class Receiver(lib.WSListener):  # type: ignore[misc, name-defined]
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            if stream.got(frame.get_payload_as_bytes()):
+                transport.disconnect(False)
+
+    transport, _ = await lib.ws_connect(Receiver, f"ws://127.0.0.1:{args.port}", **args.options)
+    await transport.wait_disconnected()
+    print(json.dumps(stream.result), flush=True)
+
+
+async def receive_websockets(lib: Any, args: argparse.Namespace) -> None:
+    stream = Stream(args)
+    connection = await lib.connect(f"ws://127.0.0.1:{args.port}", **args.options)
+    while not stream.got(await connection.recv()):
+        pass
+    print(json.dumps(stream.result), flush=True)
+    connection.transport.abort()
+
+
+def resident() -> int:
+    """Return the bytes of this process that are in memory (Linux)."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def weigh(port: int) -> None:
+    """Print the port, and the memory for each line that comes, until the process is killed."""
+    print(port, flush=True)
+    loop = asyncio.get_running_loop()
+    while True:
+        await loop.run_in_executor(None, sys.stdin.readline)
+        gc.collect()
+        print(json.dumps(resident()), flush=True)
+
+
+async def idle(lib: Any, args: argparse.Namespace) -> None:
+    """Echo, and say how much memory the process has."""
+
+    class Server(lib.WSListener):  # type: ignore[misc, name-defined]
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            transport.send(frame.msg_type, frame.get_payload_as_memoryview())
+
+    server = await lib.ws_create_server(lambda r: Server(), "127.0.0.1", 0, **args.options)
+    await weigh(server.sockets[0].getsockname()[1])
+
+
+async def idle_websockets(lib: Any, args: argparse.Namespace) -> None:
+    async def echo(connection: Any) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    server = await lib.serve(echo, "127.0.0.1", 0, **args.options)
+    await weigh(next(iter(server.sockets)).getsockname()[1])
+
+
+async def idle_aiohttp(lib: Any, args: argparse.Namespace) -> None:
+    web = importlib.import_module("aiohttp.web")
+
+    async def echo(request: Any) -> Any:
+        websocket = web.WebSocketResponse(**args.options)
+        await websocket.prepare(request)
+        async for message in websocket:
+            await websocket.send_bytes(message.data)
+        return websocket
+
+    application = web.Application()
+    application.router.add_get("/", echo)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await weigh(runner.addresses[0][1])
+
+
+async def visit(lib: Any, args: argparse.Namespace) -> None:
+    """Connect as a browser would, and stay; a first tenth warms the server up.
+
+    Prints a line after the first connections and after the others, and goes on at one that comes.
+    """
+    deflate = lib.PermessageDeflate(server_max_window_bits=None, client_max_window_bits=15)
+    message = (b'{"channel":"trades","number":1234567890}' * args.size)[: args.size]
+    loop = asyncio.get_running_loop()
+    transports = []
+
+    class Visitor(lib.WSListener):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.echoed = loop.create_future()
+
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            assert frame.get_payload_as_bytes() == message
+            # Compressed both ways.
+            assert transport.stats.bytes_sent < args.size
+            assert transport.stats.bytes_received < args.size
+            self.echoed.set_result(None)
+
+    for connections in (args.connections // 10, args.connections):
+        for _ in range(connections):
+            transport, visitor = await lib.ws_connect(
+                Visitor,
+                f"ws://127.0.0.1:{args.port}/",
+                assemble_messages=True,
+                compression=deflate,
+            )
+            assert "permessage-deflate" in transport.response.headers["Sec-WebSocket-Extensions"]
+            transports.append(transport)
+            if args.count:
+                transport.send(lib.WSMsgType.BINARY, message)
+                await visitor.echoed
+        print(connections, flush=True)
+        await loop.run_in_executor(None, sys.stdin.readline)
+
+
 async def ask(lib: Any, args: argparse.Namespace) -> None:
     """Keep one message in flight on each of ``args.connections`` connections."""
     message = bytes(args.size)
@@ -161,7 +296,21 @@ def client_context(args: argparse.Namespace) -> Optional[ssl.SSLContext]:
     return ssl.create_default_context(cafile=args.cert)
 
 
-ROLES = {"server": serve, "client": ask, "source": source, "sink": sink}
+ROLES = {
+    "server": serve,
+    "client": ask,
+    "source": source,
+    "sink": sink,
+    "receiver": receive,
+    "idle": idle,
+    "visitors": visit,
+}
+# Where a library has an API of its own.
+OTHERS = {
+    ("receiver", "websockets"): receive_websockets,
+    ("idle", "websockets"): idle_websockets,
+    ("idle", "aiohttp"): idle_aiohttp,
+}
 
 
 def main() -> None:
@@ -177,7 +326,8 @@ def main() -> None:
     parser.add_argument("--cert", default="")
     parser.add_argument("--key", default="")
     args = parser.parse_args()
-    work = ROLES[args.role](importlib.import_module(args.library), args)
+    role = OTHERS.get((args.role, args.library), ROLES[args.role])
+    work = role(importlib.import_module(args.library), args)
     if args.loop == "uvloop":
         uvloop = importlib.import_module("uvloop")
         uvloop.run(work)
