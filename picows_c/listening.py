@@ -239,12 +239,12 @@ class WSServer(asyncio.AbstractServer):
         :raises ValueError: a code that may not be sent, a reason that is too long; likewise.
         """
         check_timeout("timeout", timeout)
-        payload = _close_payload(code, reason)
+        _core.WSTransport._check_close(code, reason)
         self._is_closing_gracefully = True
         self.close()
         transports = [protocol.transport for protocol in self._open]
         for protocol in list(self._connections):
-            protocol.close_gracefully(code, payload)
+            protocol.close_gracefully(code, reason)
         timer = None if timeout is None else self._loop.call_later(timeout, self.abort_clients)
         try:
             await self.wait_closed()
@@ -252,31 +252,6 @@ class WSServer(asyncio.AbstractServer):
             if timer is not None:
                 timer.cancel()
         return sum(t is not None and not t._is_close_frame_received for t in transports)
-
-
-def _close_payload(code: int, reason: Union[str, bytes, None]) -> bytes:
-    """Return the reason in UTF-8; TypeError or ValueError for what no CLOSE frame may hold."""
-    if not isinstance(code, int):
-        raise TypeError(f"code must be int, not {type(code).__name__}")
-    if reason is not None and not isinstance(reason, (str, bytes)):
-        raise TypeError(f"reason must be str, bytes or None, not {type(reason).__name__}")
-    # RFC 6455, 7.4.1: the others are reserved, or "MUST NOT be set as a status code in a Close
-    # control frame by an endpoint".
-    if not (
-        code == WSCloseCode.NO_INFO
-        or 1000 <= code <= 1003
-        or 1007 <= code <= 1014
-        or 3000 <= code <= 4999
-    ):
-        raise ValueError(f"close code {code} may not be sent")
-    payload = reason.encode() if isinstance(reason, str) else reason or b""
-    payload.decode()
-    if payload and code == WSCloseCode.NO_INFO:
-        raise ValueError("a reason needs a close code")
-    # 5.5: "All control frames MUST have a payload length of 125 bytes or less".
-    if len(payload) > 123:
-        raise ValueError(f"a close reason has at most 123 bytes, not {len(payload)}")
-    return payload
 
 
 class BoundSockets:

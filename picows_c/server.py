@@ -137,7 +137,7 @@ class ServerProtocol(WSProtocol):
         """End the connection; in the TLS handshake there is nothing that could be said."""
         super().disconnect(graceful and self.transport is not None)
 
-    def close_gracefully(self, code: int, reason: bytes) -> None:
+    def close_gracefully(self, code: int, reason: Union[str, bytes, None]) -> None:
         """Begin the closing handshake; drop a connection that has not upgraded."""
         if self._is_open:
             assert self.transport is not None

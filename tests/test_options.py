@@ -82,6 +82,7 @@ WRONG = [
         for v in (5, b"x", logging)
     ),
     *((ValueError, "transport must be", {"transport": v}) for v in ("", "poller", None, 1)),
+    (TypeError, "use_aiofastnet must be bool or None", {"use_aiofastnet": 1}),
     (TypeError, "no_such_thing", {"no_such_thing": 1}),
     (TypeError, "ws_listener_factory must be callable", {"ws_listener_factory": None}),
 ]
@@ -97,7 +98,6 @@ SERVERS = [
         for name in ("max_connections", "max_pending_connections")
         for value in (0, -1)
     ),
-    (TypeError, "use_aiofastnet must be bool or None", {"use_aiofastnet": 1}),
     (TypeError, "backlog must be int", {"backlog": None}),
 ]
 
@@ -168,12 +168,13 @@ async def test_wrong_options_of_servers(way):
             await create(transport=way, **arguments)
 
 
-async def test_wrong_socket_options_of_servers(way):
+@pytest.mark.parametrize("call", [connect, create])
+async def test_wrong_socket_options(way, call):
     for match, options in SOCKET_OPTIONS:
         with row(options), pytest.raises(TypeError, match=match):
-            await create(transport=way, socket_options=options)
+            await call(transport=way, socket_options=options)
     with pytest.raises(TypeError):
-        await create(transport=way, socket_options=5)
+        await call(transport=way, socket_options=5)
 
 
 async def test_good_options(way):

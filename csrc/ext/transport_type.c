@@ -117,6 +117,24 @@ args_bits(PyObject *const *args, int *fin, unsigned *rsv)
     return 0;
 }
 
+/* Reads a close code and a reason, NULL where absent.  0, then |view| is to be
+ * released; -1 with an exception set. */
+static int
+args_close(PyObject *const *args, struct ws_close *close,
+           struct pyws_view *view)
+{
+    long code = args[0] == NULL
+                    ? 0
+                    : args_number(args[0], UINT16_MAX, WS_ERR_SEND_CODE);
+    if (code < 0 || pyws_view_get(view, args[1]) < 0) {
+        return -1;
+    }
+    close->code = (unsigned)code;
+    close->reason = view->len > 0 ? view->data : NULL;
+    close->reason_len = view->len;
+    return 0;
+}
+
 /* ---- methods ---- */
 
 /* send(CLOSE, ...) is send_close() with its arguments still packed. */
@@ -293,7 +311,7 @@ WSTransport_send_close(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 {
     static const char *const names[2] = {"close_code", "close_message"};
     WSTransportObject *t = (WSTransportObject *)self;
-    struct ws_close close = {0, NULL, 0};
+    struct ws_close close;
     struct pyws_view view;
     PyObject *arg[2];
 
@@ -301,18 +319,9 @@ WSTransport_send_close(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         args_sort("send_close", names, 2, 0, args, nargs, kwnames, arg) < 0) {
         return NULL;
     }
-    if (arg[0] != NULL) {
-        long code = args_number(arg[0], UINT16_MAX, WS_ERR_SEND_CODE);
-        if (code < 0) {
-            return NULL;
-        }
-        close.code = (unsigned)code;
-    }
-    if (pyws_view_get(&view, arg[1]) < 0) {
+    if (args_close(arg, &close, &view) < 0) {
         return NULL;
     }
-    close.reason = view.len > 0 ? view.data : NULL;
-    close.reason_len = view.len;
     int rc = pyws_transport_close(t, &close);
     pyws_view_release(&view);
     if (rc < 0) {
@@ -322,6 +331,27 @@ WSTransport_send_close(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 }
 
 /* ---- for the package ---- */
+
+static PyObject *
+WSTransport_check_close(PyObject *Py_UNUSED(none), PyObject *const *args,
+                        Py_ssize_t nargs)
+{
+    struct ws_close close;
+    struct pyws_view view;
+
+    if (nargs != 2) {
+        return pyws_raise_args("_check_close", "takes a code and a reason");
+    }
+    if (args_close(args, &close, &view) < 0) {
+        return NULL;
+    }
+    int err = ws_close_check(&close);
+    pyws_view_release(&view);
+    if (err != 0) {
+        return pyws_raise_err(err);
+    }
+    Py_RETURN_NONE;
+}
 
 static PyObject *
 WSTransport_check_thread(PyObject *self, PyObject *method)
@@ -652,6 +682,10 @@ static PyMethodDef WSTransport_methods[] = {
      METH_FASTCALL | METH_KEYWORDS, WSTransport_send_pong_doc},
     {"send_close", (PyCFunction)(void (*)(void))WSTransport_send_close,
      METH_FASTCALL | METH_KEYWORDS, WSTransport_send_close_doc},
+    {"_check_close", (PyCFunction)(void (*)(void))WSTransport_check_close,
+     METH_FASTCALL | METH_STATIC,
+     "_check_close(close_code, close_message, /)\n--\n\n"
+     "Raise what send_close() would."},
     {"_check_thread", WSTransport_check_thread, METH_O,
      "Raise RuntimeError off the connection's thread; the argument is the "
      "method's name."},
