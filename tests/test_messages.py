@@ -192,6 +192,49 @@ async def test_text_in_two_frames_cut_anywhere(net, role):
 
 
 @pytest.mark.parametrize("role", ROLES)
+async def test_text_is_the_text_that_was_sent(plain, role):
+    """ASCII or not, long or short, in pieces or whole."""
+    texts = ["", "x", "é", "xé", "éx", "x" * 126, "x" * 129, "x" * 70_000]
+    texts += [f"{'x' * 1000}é", f"é{'x' * 1000}", f"{'x' * 64}é{'x' * 64}"]
+    listener = Recorder()
+    async with against(plain, role, listener, **whole()) as peer:
+        for text in texts:
+            data = text.encode()
+            for cut in {None, 0, 1, len(data) // 2, len(data)}:
+                if cut is None:
+                    peer.send(TEXT, data)
+                else:
+                    peer.send(TEXT, data[:cut], fin=False)
+                    peer.send(CONTINUATION, data[cut:])
+                got = (await soon(listener.frames.get())).get_payload_as_utf8_text()
+                assert (got, got.isascii()) == (text, text.isascii())
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_text_has_no_say_in_what_comes_after_it(plain, role):
+    """A frame that nobody keeps is filled again."""
+
+    class Decodes(Recorder):
+        def on_ws_frame(self, transport, frame):
+            try:
+                self.frames.put_nowait(frame.get_payload_as_utf8_text())
+            except UnicodeDecodeError:
+                self.frames.put_nowait(None)
+
+    listener = Decodes()
+    async with against(plain, role, listener, **whole()) as peer:
+        for cut in (False, True):
+            peer.send(TEXT, b"ASCII")
+            if cut:
+                peer.send(BINARY, b"\xff", fin=False)
+                peer.send(CONTINUATION, b"\xff")
+            else:
+                peer.send(BINARY, b"\xff\xff")
+            assert await soon(listener.frames.get()) == "ASCII"
+            assert await soon(listener.frames.get()) is None
+
+
+@pytest.mark.parametrize("role", ROLES)
 async def test_text_that_arrives_byte_by_byte(plain, role):
     """A frame's payload is unmasked and looked at as it comes; it is the same in the end."""
     listener = Recorder()

@@ -476,6 +476,10 @@ async def test_inflated_text_is_checked(plain, role):
     async with deflated(plain, role, listener) as peer:
         peer.send(TEXT, codec.deflate("\u20ac".encode() * 100), rsv=RSV1)
         assert await received(listener) == (TEXT, "\u20ac".encode() * 100)
+        for text in ("x" * 1000, "x" * 1000 + "é", "é" + "x" * 1000):
+            peer.send(TEXT, codec.deflate(text.encode()), rsv=RSV1)
+            got = (await soon(listener.frames.get())).get_payload_as_utf8_text()
+            assert (got, got.isascii()) == (text, text.isascii())
         # Bad in its first fragment: nobody waits for the second.
         peer.send(TEXT, codec.deflate(b"abc\xff") + TAIL, rsv=RSV1, fin=False)
         await peer.expect_close(1007, b"text that is not UTF-8")

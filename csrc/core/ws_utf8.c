@@ -45,8 +45,10 @@ utf8_lead(struct ws_utf8 *u, uint8_t b)
     u->hi = 0xBF;
     if (b < 0x80) {
         u->need = 0;
+        return 1;
     }
-    else if (b < 0xC2) {
+    u->wide = 1;
+    if (b < 0xC2) {
         return 0;
     }
     else if (b < 0xE0) {

@@ -18,13 +18,15 @@ struct ws_utf8 {
     uint8_t lo, hi;
     /* failed is 1 once a byte could not be right; it stays 1. */
     uint8_t failed;
+    /* wide is 1 once a character of more than one byte began. */
+    uint8_t wide;
 };
 
 /* ws_utf8_init begins a new text. */
 static inline void
 ws_utf8_init(struct ws_utf8 *u)
 {
-    u->need = u->lo = u->hi = u->failed = 0;
+    u->need = u->lo = u->hi = u->failed = u->wide = 0;
 }
 
 /* ws_utf8_feed reads |n| more bytes at |p|.  Returns 0, or WS_ERR_TEXT at the

@@ -59,6 +59,14 @@ static PyObject *
 WSFrame_as_utf8_text(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     WSFrameObject *f = (WSFrameObject *)self;
+    /* CPython has its own objects for what is shorter. */
+    if (f->ascii && f->payload_len > 1) {
+        PyObject *text = PyUnicode_New((Py_ssize_t)f->payload_len, 127);
+        if (text != NULL) {
+            memcpy(PyUnicode_1BYTE_DATA(text), f->payload, f->payload_len);
+        }
+        return text;
+    }
     PyObject *text = PyUnicode_DecodeUTF8((const char *)f->payload,
                                           (Py_ssize_t)f->payload_len, "strict");
     if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {

@@ -32,6 +32,8 @@ typedef struct {
     /* text_failed is 1 once get_payload_as_utf8_text() raised
      * UnicodeDecodeError. */
     uint8_t text_failed;
+    /* ascii says that the payload is known to be nothing but ASCII. */
+    uint8_t ascii;
     uint8_t bytes[PYWS_FRAME_INLINE];
 } WSFrameObject;
 

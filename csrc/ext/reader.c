@@ -282,10 +282,11 @@ reader_check_early(WSReaderObject *r, const struct ws_conn *conn)
     return err;
 }
 
-/* A message in one piece, unmasked at |payload|.  0 or WS_ERR_*. */
+/* A message in one piece, unmasked at |payload|; |*ascii| says whether it is a
+ * text of nothing but ASCII.  0 or WS_ERR_*. */
 static int
 reader_check_whole(WSReaderObject *r, const struct ws_head *head,
-                   const uint8_t *payload)
+                   const uint8_t *payload, int *ascii)
 {
     struct ws_message *m = &r->message;
     struct ws_block *none;
@@ -302,6 +303,7 @@ reader_check_whole(WSReaderObject *r, const struct ws_head *head,
     r->checked = 0;
     int err =
         ws_message_text(m, payload + checked, head->payload_len - checked);
+    *ascii = !m->text.wide;
     return err != 0 ? err : ws_message_end(m, &none, &len);
 }
 
@@ -333,6 +335,7 @@ static WSFrameObject *
 reader_message_frame(WSReaderObject *r, int *err)
 {
     unsigned opcode = r->message.opcode;
+    int ascii = opcode == WS_OP_TEXT && !r->message.text.wide;
     struct ws_block *block = NULL;
     size_t len = 0;
 
@@ -359,6 +362,7 @@ reader_message_frame(WSReaderObject *r, int *err)
     frame->opcode = (uint8_t)opcode;
     frame->fin = 1;
     frame->rsv = 0;
+    frame->ascii = (uint8_t)ascii;
     return frame;
 }
 
@@ -438,7 +442,8 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     reader_unmask(r, conn, head, received, payload);
     ws_ring_consume(&r->ring, head->len + len);
 
-    int err = gathers ? reader_check_whole(r, head, payload) : 0;
+    int ascii = 0;
+    int err = gathers ? reader_check_whole(r, head, payload, &ascii) : 0;
     if (err == 0) {
         err = ws_conn_receive(conn, head, payload, &actions, &close);
     }
@@ -458,6 +463,7 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     frame->opcode = head->opcode;
     frame->fin = head->fin;
     frame->rsv = head->rsv;
+    frame->ascii = (uint8_t)ascii;
     if (WS_LIKELY(!(actions & WS_ACT_CLOSE))) {
         return reader_show(r, t, frame);
     }

@@ -114,7 +114,7 @@ static void
 check_pieces(const uint8_t *p, size_t n, size_t bad, int complete,
              uint64_t cuts)
 {
-    struct ws_utf8 u = {0, 0, 0, 0}; /* "All zero is the start." */
+    struct ws_utf8 u = {0, 0, 0, 0, 0}; /* "All zero is the start." */
     for (size_t from = 0, i = 0; i < n; i++) {
         if (i + 1 < n && (i >= 64 || (cuts >> i & 1) == 0))
             continue;
@@ -322,12 +322,41 @@ test_states(void)
     CHECK_INT(ws_utf8_done(&u), 0);
 }
 
+static void
+test_wide(void)
+{
+    uint8_t text[70];
+    struct ws_utf8 u;
+
+    /* One wide character among ASCII, wherever it stands and is cut. */
+    for (size_t len = 2; len <= sizeof(text); len++) {
+        for (size_t at = 0; at + 2 <= len; at++) {
+            for (size_t cut = 0; cut <= len; cut++) {
+                check_context("%zu bytes, at %zu, cut %zu", len, at, cut);
+                memset(text, 'x', len);
+                ws_utf8_init(&u);
+                CHECK_INT(ws_utf8_feed(&u, text, cut), 0);
+                CHECK_INT(ws_utf8_feed(&u, text + cut, len - cut), 0);
+                CHECK_INT(u.wide, 0);
+                memcpy(text + at, "\xc3\xa9", 2);
+                CHECK_INT(ws_utf8_feed(&u, text, cut), 0);
+                CHECK_INT(u.wide, cut > at);
+                CHECK_INT(ws_utf8_feed(&u, text + cut, len - cut), 0);
+                CHECK_INT(u.wide, 1);
+            }
+        }
+    }
+    ws_utf8_init(&u);
+    CHECK_INT(u.wide, 0);
+}
+
 static const struct test tests[] = {
     {"states", test_states},
     {"every code point, and overlong forms", test_code_points},
     {"every sequence of 1 and 2 bytes", test_short_exhaustive},
     {"boundary sequences of 3 and 4 bytes", test_boundaries},
     {"sequences among ASCII, at guard pages", test_among_ascii},
+    {"whether it is all ASCII", test_wide},
     {"long texts in random pieces", test_long_texts},
     {NULL, NULL},
 };

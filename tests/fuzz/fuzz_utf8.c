@@ -130,6 +130,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(ws_utf8_feed(&u, p + i, 1) == (i >= bad ? WS_ERR_TEXT : 0));
     }
     MUST(ws_utf8_done(&u) == (bad == n && done ? 0 : WS_ERR_TEXT));
+    if (bad == n) {
+        size_t ascii = 0;
+        while (ascii < n && p[ascii] < 0x80) {
+            ascii++;
+        }
+        MUST(u.wide == (ascii < n));
+    }
 
     /* In pieces, each in a block of its own size. */
     ws_utf8_init(&u);
