@@ -207,7 +207,8 @@ def make_offer(config: PermessageDeflate) -> str:
         offer[_SERVER_RESETS] = None
     if config.client_no_context_takeover:
         offer[_CLIENT_RESETS] = None
-    if config.server_max_window_bits is not None:
+    # 15 is what a server may use anyway (7.1.2.1): some do not repeat it in their answer.
+    if _limit(config.server_max_window_bits) < _MAX_BITS:
         offer[_SERVER_BITS] = config.server_max_window_bits
     if config.client_max_window_bits is not None:
         offer[_CLIENT_BITS] = config.client_max_window_bits
@@ -235,7 +236,7 @@ def check_answer(config: PermessageDeflate, answer: Sequence[Extension]) -> Opti
     # negotiation response to send back to the client with the same or smaller value as the offer."
     in_bits = _limit(got.get(_SERVER_BITS))
     offered = config.server_max_window_bits
-    if offered is not None and (_SERVER_BITS not in got or in_bits > offered):
+    if in_bits > _limit(offered):
         raise ValueError(
             f"{_SERVER_BITS}={offered} was offered, and the answer does not keep to it"
         )

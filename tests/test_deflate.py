@@ -150,6 +150,7 @@ MADE = [
     ({**OPEN, CNC: True}, f"{D}; {CNC}"),
     ({**OPEN, SB: 9}, f"{D}; {SB}=9"),
     ({**OPEN, CB: 15}, f"{D}; {CB}=15"),
+    ({**OPEN, SB: 15}, D),
     ({SNC: True, CNC: True, SB: 10, CB: 11}, f"{D}; {SNC}; {CNC}; {SB}=10; {CB}=11"),
 ]
 
@@ -175,7 +176,8 @@ ANSWERS = [
     *(({**OPEN, SB: 12}, f"{D}; {SB}={n}", (15, n, True, True)) for n in range(8, 13)),
     *(({**OPEN, SB: 12}, f"{D}; {SB}={n}", f"{SB}=12 was offered") for n in range(13, 16)),
     ({**OPEN, SB: 12}, D, f"{SB}=12 was offered"),
-    ({**OPEN, SB: 15}, D, f"{SB}=15 was offered"),
+    ({**OPEN, SB: 15}, D, (15, 15, True, True)),
+    ({**OPEN, SB: 15}, f"{D}; {SB}=15", (15, 15, True, True)),
     (OPEN, f'{D}; {SB}="10"', (15, 10, True, True)),
     (OPEN, f"{D}; {SB}", f"{SB} with the value None"),
     (OPEN, f"{D}; {SB}=10; {SB}=10", "twice"),
