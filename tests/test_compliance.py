@@ -13,8 +13,8 @@ HERE = Path(__file__).resolve().parent / "compliance"
 # Messages, framing, UTF-8, closing, large messages; of compression the first case of each group and
 # the largest of some (`make autobahn` runs them all).
 GROUPS = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"]
-GROUPS += [f"12.{group}.1$" for group in range(1, 6)] + ["12.1.10$", "12.3.7$"]
-GROUPS += [f"13.{group}.1$" for group in range(1, 8)] + ["13.3.9$", "13.7.5$"]
+GROUPS += [f"12.{group}.1" for group in range(1, 6)] + ["12.1.10", "12.3.7"]
+GROUPS += [f"13.{group}.1" for group in range(1, 8)] + ["13.3.9", "13.7.5"]
 
 
 def load_run():

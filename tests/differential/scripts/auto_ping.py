@@ -27,6 +27,8 @@ async def main(ws, log):
     async def feed(peer, data, seconds):
         """Send in small steps, so that the connection is never idle."""
         for byte in data:
+            if peer.writer.transport.is_closing():
+                return  # uvloop's transports raise for what is written to them then
             peer.send(byte if isinstance(byte, bytes) else bytes([byte]))
             await asyncio.sleep(seconds / len(data))
 

@@ -4,6 +4,7 @@ from kit import ROLES, attempt, link
 
 DIFFERS = {
     "rsv": [f"{role}: rsv1" for role in ROLES],
+    "reuse-buffer": [f"{role}: memoryview" for role in ROLES],
 }
 
 
