@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib.util
 import inspect
+import itertools
 import os
 import shutil
 import ssl
@@ -32,6 +33,7 @@ REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
 LOOPS = os.environ.get("PICOWS_C_LOOPS", " ".join(LOOPS)).split()
 _missing: dict[str, list[str]] = {}
+_finished = itertools.count(1)
 
 
 # ---- what is missing ----
@@ -100,6 +102,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # Each test ends with a collection: what is there before the first one need not be walked.
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    # Nor what pytest keeps of each test: it grows from test to test, and so would the time.
+    if next(_finished) % 50 == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -88,7 +88,7 @@ async def test_a_paused_reader_stops_the_sender(plain, role):
         with pytest.raises(asyncio.TimeoutError):
             for _ in range(64):
                 peer.write(frame)
-                await asyncio.wait_for(peer.writer.drain(), 1.0)
+                await asyncio.wait_for(peer.writer.drain(), 0.4)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 48 * 1024
         assert listener.frames.empty()
         listener.transport.resume_reading()

@@ -294,6 +294,7 @@ async def test_the_largest_head(plain):
         await asyncio.sleep(0)
         writer.write(largest[-1:])
         heads.append(await read_head(reader))
+        writer.close()
 
     heads = []
     async with scripted(script) as port:
@@ -303,10 +304,10 @@ async def test_the_largest_head(plain):
                 "ws://127.0.0.1:1/path",
                 proxy=f"http://127.0.0.1:{port}",
                 transport=plain.way,
-                open_timeout=0.5,
             )
         )
-        with pytest.raises(asyncio.TimeoutError):
+        # The tunnel was there, and ended without an answer.
+        with pytest.raises(WSHandshakeError):
             await soon(connecting)
     assert heads[0][0] == "GET /path HTTP/1.1"
     assert "proxy-authorization" not in heads[0][1]

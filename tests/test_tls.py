@@ -718,7 +718,9 @@ async def test_close_notify_from_us(net, answers):
             await soon(loop.sock_recv(sock, 1))  # until the other side gives up
 
     async with raw_server(talk) as net.port:
-        transport, listener = await soon(net.connect(Recorder))
+        # Who does not answer is given up after the shorter of a second and close_timeout.
+        timeout = 10.0 if answers else 0.3
+        transport, listener = await soon(net.connect(Recorder, close_timeout=timeout))
         transport.send(WSMsgType.BINARY, bytes(300_000))
         begun = loop.time()
         transport.disconnect()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -116,9 +115,15 @@ async def test_the_end_waits_for_the_new_handshake(net, need, sslobject, how):
 
 
 class Stuck(ssl.SSLObject):
-    """Cannot encrypt as long as it is told so."""
+    """Cannot encrypt as long as it is told so; counts what it decrypts."""
 
     stuck: Optional[Exception] = None
+    got = 0
+
+    def read(self, size: int = 1024, buffer: Any = None) -> Any:
+        found = super().read(size, buffer)
+        self.got += len(found) if buffer is None else found
+        return found
 
     def write(self, data: Any) -> int:
         if self.stuck is not None:
@@ -172,9 +177,11 @@ async def test_what_comes_before_the_end_is_thrown_away(net, how):
         end(listener, how)
         stream = listener.transport.underlying_transport
         assert not stream.is_reading()
-        for i in range(20):
-            await peer.write(client_frame(BINARY, pattern(3000) + b"%d" % i))
-        await until(lambda: not select.select([stream._fileno()], [], [], 0)[0])
+        frames = [client_frame(BINARY, pattern(3000) + b"%d" % i) for i in range(20)]
+        expected = tls.got + sum(map(len, frames))
+        for frame in frames:
+            await peer.write(frame)
+        await until(lambda: tls.got == expected)
         assert "disconnected" not in listener.events
         assert stream.get_write_buffer_size() == len(frame_bytes(BINARY, b"last words"))
         tls.stuck = None
@@ -186,6 +193,34 @@ async def test_what_comes_before_the_end_is_thrown_away(net, how):
         peer.sock.shutdown(socket.SHUT_WR)
         await soon(listener.disconnected.wait())
         assert listener.events == ["connected", "disconnected"]
+
+
+@pytest.mark.parametrize("how", ["disconnect", "close", "write_eof"])
+async def test_frames_that_were_held_back_do_not_hold_the_end(net, how):
+    async with stuck(net, **ENDLESS) as (listener, peer, tls):
+
+        def pause(transport: Any, frame: Any) -> None:
+            if "frame" not in listener.events:
+                transport.underlying_transport.pause_reading()
+            listener.events.append("frame")
+
+        listener.on_ws_frame = pause
+        await peer.write(b"".join(client_frame(BINARY, b"%d" % i) for i in range(3)))
+        await until(lambda: "frame" in listener.events)
+        listener.transport.send(WSMsgType.BINARY, b"last words")
+        end(listener, how)
+        expected = tls.got + len(client_frame(BINARY, b"more"))
+        await peer.write(client_frame(BINARY, b"more"))
+        await until(lambda: tls.got == expected)
+        tls.stuck = None
+        await peer.write(client_frame(BINARY, b"now"))
+        assert await peer.until(b"last words") == frame_bytes(BINARY, b"last words")
+        peer.sock.shutdown(socket.SHUT_WR)
+        if how == "write_eof":
+            listener.transport.underlying_transport.resume_reading()  # it ends our side alone
+        await soon(listener.disconnected.wait())
+        assert listener.events[:2] == ["connected", "frame"]
+        assert how == "write_eof" or listener.events == ["connected", "frame", "disconnected"]
 
 
 @pytest.mark.parametrize("how", ["disconnect", "close", "write_eof"])
