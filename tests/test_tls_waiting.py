@@ -201,7 +201,8 @@ async def test_frames_that_were_held_back_do_not_hold_the_end(net, how):
 
         def pause(transport: Any, frame: Any) -> None:
             if "frame" not in listener.events:
-                transport.underlying_transport.pause_reading()
+                paused = transport if how == "disconnect" else transport.underlying_transport
+                paused.pause_reading()
             listener.events.append("frame")
 
         listener.on_ws_frame = pause
