@@ -226,7 +226,7 @@ class Gaps:
 
 @pytest.mark.parametrize("scheme", ["ws"])
 async def test_a_flood_leaves_turns_to_everybody(ours, scheme):
-    size = 16 * 1024 * 1024 // 6 * 6
+    size = 64 * 1024 * 1024 // 6 * 6
     gaps = Gaps()
 
     class Flood(WSListener):
