@@ -60,7 +60,7 @@ pytest: $(BUILT) $(VENV)/.test peers oracle
 
 # The suite against an extension under AddressSanitizer and UndefinedBehaviorSanitizer, built with
 # assertions into build/asan.
-ASAN_LIB := build/asan/lib
+ASAN_LIB := $(CURDIR)/build/asan/lib
 asan: $(BUILT) $(VENV)/.test  ## the Python suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf $(ASAN_LIB)
 	PICOWS_C_SANITIZE=1 $(PY) setup.py -q build_ext --build-lib $(ASAN_LIB) --build-temp build/asan/temp
