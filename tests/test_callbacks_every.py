@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 
 import pytest
 from helpers import Recorder
-from raw import PONG, ROLES, TEXT, against, soon
+from raw import CLOSE, PONG, ROLES, TEXT, against, soon
 
 from picows_c import WSMsgType
 
@@ -140,10 +141,12 @@ class Everything(Recorder):
 @pytest.mark.parametrize("role", ROLES)
 async def test_everything_from_everywhere(plain, role, where, action, caplog):
     listener = Everything(where, action)
+    measured = None
     writes = where in ("pause_writing", "resume_writing")
+    # The answer to an automatic ping has a deadline; where the answer matters the ping is one that
+    # waits.
     options = {
-        # A backlog may take longer than a ping.
-        "enable_auto_ping": not writes,
+        "enable_auto_ping": where == "send_user_specific_ping",
         "auto_ping_idle_timeout": 0.02,
         "auto_ping_reply_timeout": 0.02,
         "close_timeout": 0.2,
@@ -156,10 +159,14 @@ async def test_everything_from_everywhere(plain, role, where, action, caplog):
                     transport.send(WSMsgType.BINARY, bytes(MIB))
                 transport.send(WSMsgType.TEXT, "ping")
             peer.write(peer.frame(TEXT, b"one"), peer.frame(PONG, b"two"), peer.frame(TEXT))
-            # The ping, and whatever the action sent.
-            while (await peer.next()).payload != b"ping":
-                pass
+            if where == "is_user_specific_pong":
+                measured = asyncio.ensure_future(transport.measure_roundtrip_time(1))
+            if writes or where in ("send_user_specific_ping", "is_user_specific_pong"):
+                # The ping, and whatever the action sent.
+                while (await peer.next()).payload != b"ping":
+                    pass
             peer.write(peer.frame(PONG), peer.frame(TEXT, b"raise"), peer.frame(TEXT, b"three"))
+            peer.write(peer.frame(CLOSE, b"\x03\xe8"))
             await peer.gone()
         peer.abort()
         await soon(listener.disconnected.wait())
@@ -167,4 +174,6 @@ async def test_everything_from_everywhere(plain, role, where, action, caplog):
         assert listener.events[-1] == "disconnected"
         assert transport.disconnect_cause is not None
         assert listener.count > 0, "the callback was never called"
+        if measured is not None:
+            await asyncio.gather(measured, return_exceptions=True)
     caplog.clear()
