@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest asan leaks fuzz bench autobahn autobahn-install differential peers oracle format lint types docs dist clean
+.PHONY: help dev demo test ctest pytest asan leaks fuzz bench bench-quick bench-build bench-docs autobahn autobahn-install differential peers oracle format lint types docs dist clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,8 +109,24 @@ $(PICOWS)/.ready: pyproject.toml
 
 # ---- figures ----
 
-bench: $(BUILT) $(PICOWS)/.ready  ## user CPU per echo round trip beside picows, alternating, pinned
-	$(PY) bench/compare.py --peer $(PICOWS)/bin/python
+# What is measured is a release build, whatever stands in place.
+BENCH_LIB := $(CURDIR)/build/release/lib
+BENCH := PYTHONPATH=$(BENCH_LIB) $(PY) bench/compare.py --peer $(PICOWS)/bin/python
+RESULTS ?= build/bench/results.json
+bench-build: $(BUILT) $(VENV)/.test $(PICOWS)/.ready
+	env -u PICOWS_C_DEBUG -u PICOWS_C_SANITIZE \
+	$(PY) setup.py -q build_ext --build-lib $(BENCH_LIB) --build-temp build/release/temp
+	cp picows_c/*.py $(BENCH_LIB)/picows_c/
+
+bench: bench-build  ## rate, CPU, latency and memory beside picows, websockets, aiohttp and C; the goals
+	$(BENCH) --json $(RESULTS)
+
+bench-quick: bench-build  ## the main works only, two short rounds
+	$(BENCH) --quick --json build/bench/quick.json
+
+bench-docs: $(VENV)/.venv  ## the tables and charts of the documentation, from RESULTS=...
+	$(PY) bench/report.py $(RESULTS) docs/performance.md README.md
+	$(PY) bench/chart.py $(RESULTS) docs/performance
 
 # ---- habits ----
 
