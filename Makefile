@@ -130,7 +130,7 @@ bench-docs: $(VENV)/.venv  ## the tables and charts of the documentation, from R
 
 # ---- habits ----
 
-FORMATTED := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.[ch])
+FORMATTED := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.[ch] bench/*/*.[ch])
 CLANG_FORMAT ?= clang-format
 format: $(VENV)/.lint  ## format C and Python
 	$(CLANG_FORMAT) -i $(FORMATTED)

@@ -92,7 +92,8 @@ class Run:
         return not who or any(part in name for part in who)
 
     def loops(self, work: Work) -> list[str]:
-        return [loop for loop in self._args.loops or work.loops if loop in work.loops]
+        some = work.quick if self._args.quick and work.quick else work.loops
+        return [loop for loop in self._args.loops or some if loop in work.loops]
 
     def work(self, work: Work) -> None:
         """Measure all cases of a work on all loops, and print what came of each."""
@@ -104,7 +105,7 @@ class Run:
                 print(f"   {name}: {text}")
         for loop in self.loops(work):
             earlier: dict[str, Any] = {}
-            for case in work.cases:
+            for case in work.cases[:1] if self._args.quick else work.cases:
                 if self._args.cases and case.name not in self._args.cases:
                     continue
                 result = self._case(work, case, loop, earlier)

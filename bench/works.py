@@ -94,8 +94,8 @@ class Work:
     content: str = "frames"
     # The figures that a table shows.
     figures: tuple[str, ...] = ("rate", "user_us", "cpu_us")
-    # Part of --quick.
-    quick: bool = False
+    # The loops on which its first case is part of --quick.
+    quick: tuple[str, ...] = ()
 
 
 # ---- who takes part ----
@@ -216,7 +216,7 @@ _ALL = (
             Goal("user_us", "<=", 0.8, PICOWS, ASYNCIO),
         ),
         one_core=True,
-        quick=True,
+        quick=("uvloop", "asyncio"),
     ),
     Work(
         "echo-large",
@@ -253,7 +253,7 @@ _ALL = (
             Goal("user_us", "<=", 0.5, PICOWS, UVLOOP),
             Goal("rate", ">=", 0.85, (C_SERVER,), UVLOOP),
         ),
-        quick=True,
+        quick=("uvloop", "asyncio"),
         figures=("rate", "user_us", "cpu_us", "busy"),
     ),
     Work(
@@ -265,7 +265,7 @@ _ALL = (
         (Case("32 B", 32, 8_000_000),),
         (ours("client"), *picows("client", pace=0.5)),
         (Goal("user_us", "<=", 0.4, PICOWS),),
-        quick=True,
+        quick=UVLOOP,
     ),
     Work(
         "coalesced",
@@ -280,7 +280,7 @@ _ALL = (
             at("server", C_SERVER, C),
         ),
         (Goal("rate", ">=", 2.0, PICOWS), Goal("cpu_us", "<=", 0.3, PICOWS)),
-        quick=True,
+        quick=UVLOOP,
     ),
     Work(
         "busy-poll",
@@ -340,7 +340,7 @@ _ALL = (
         ),
         one_core=True,
         tls=True,
-        quick=True,
+        quick=UVLOOP,
     ),
     Work(
         "accept",
@@ -351,7 +351,7 @@ _ALL = (
         (Case("waves of 500", 0, 20, 500),),
         (ours("server"), *picows("server", pace=0.5), *servers(pace=0.2)),
         (Goal("cpu_us", "<=", 0.4, PYTHONS), Goal("user_us", "<=", 0.4, PYTHONS)),
-        quick=True,
+        quick=UVLOOP,
     ),
     Work(
         "idle",
@@ -364,7 +364,7 @@ _ALL = (
         (Goal("resident_bytes", "<=", 0.4, PYTHONS),),
         kind="memory",
         figures=("resident_bytes",),
-        quick=True,
+        quick=UVLOOP,
     ),
     Work(
         "idle-compressed",
@@ -469,7 +469,7 @@ _ALL = (
         (Case("32 B", 32, 6_000_000),),
         message_receivers(compressed=False),
         MESSAGES_GOALS,
-        quick=True,
+        quick=UVLOOP,
     ),
     Work(
         "messages-compressed",

@@ -79,7 +79,8 @@ hear(struct asking *all, struct asker *one)
     }
     while ((used = frame_next(data, len, &f)) != 0) {
         if (f.opcode != FRAME_BINARY || f.len != all->args->size) {
-            fprintf(stderr, "not an echo: opcode %u, %zu bytes\n", f.opcode, f.len);
+            fprintf(stderr, "not an echo: opcode %u, %zu bytes\n", f.opcode,
+                    f.len);
             exit(1);
         }
         data += used;
@@ -108,7 +109,8 @@ role_ask(const struct args *a)
         exit(1);
     }
     if (a->latency) {
-        all.ns = allocated(malloc((a->count + a->count / 10) * sizeof(*all.ns)));
+        all.ns =
+            allocated(malloc((a->count + a->count / 10) * sizeof(*all.ns)));
     }
     for (unsigned i = 0; i < a->connections; i++) {
         askers[i].fd = http_connect(a->port);

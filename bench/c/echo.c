@@ -1,5 +1,5 @@
-/* echo.c - a server that sends each message back; the answers to what came in one
- * piece leave in one piece. */
+/* echo.c - a server that sends each message back; the answers to what came in
+ * one piece leave in one piece. */
 #include "figures.h"
 #include "frame.h"
 #include "http.h"
@@ -78,7 +78,8 @@ role_echo(const struct args *a)
                 http_accept(fd, "");
                 if ((unsigned)fd >= known) {
                     known = (unsigned)fd + 1024;
-                    inputs = allocated(realloc(inputs, known * sizeof(*inputs)));
+                    inputs =
+                        allocated(realloc(inputs, known * sizeof(*inputs)));
                 }
                 inputs[fd] = (struct input){NULL, 0, 0};
                 watch_add(watch, fd, (unsigned)fd);

@@ -28,8 +28,10 @@ note(struct moment *m)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     m->ns = figures_ns();
-    m->user_us = (double)usage.ru_utime.tv_sec * 1e6 + (double)usage.ru_utime.tv_usec;
-    m->system_us = (double)usage.ru_stime.tv_sec * 1e6 + (double)usage.ru_stime.tv_usec;
+    m->user_us =
+        (double)usage.ru_utime.tv_sec * 1e6 + (double)usage.ru_utime.tv_usec;
+    m->system_us =
+        (double)usage.ru_stime.tv_sec * 1e6 + (double)usage.ru_stime.tv_usec;
 }
 
 void
@@ -66,14 +68,17 @@ figures_print(uint64_t count, uint32_t *ns, size_t len)
     double user = ended.user_us - began.user_us;
     double system = ended.system_us - began.system_us;
 
-    printf("{\"rate\": %.1f, \"user_us\": %.4f, \"system_us\": %.4f, \"cpu_seconds\": %.4f, "
-           "\"busy\": %.3f",
-           n / seconds, user / n, system / n, (user + system) / 1e6,
-           (user + system) / 1e6 / seconds);
+    printf(
+        "{\"rate\": %.1f, \"user_us\": %.4f, \"system_us\": %.4f, "
+        "\"cpu_seconds\": %.4f, "
+        "\"busy\": %.3f",
+        n / seconds, user / n, system / n, (user + system) / 1e6,
+        (user + system) / 1e6 / seconds);
     if (len != 0) {
         qsort(ns, len, sizeof(*ns), compare);
         printf(", \"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f",
-               percentile(ns, len, 0.5), percentile(ns, len, 0.99), percentile(ns, len, 0.999));
+               percentile(ns, len, 0.5), percentile(ns, len, 0.99),
+               percentile(ns, len, 0.999));
     }
     printf("}\n");
     fflush(stdout);

@@ -1,4 +1,5 @@
-/* figures.h - what is measured: rate and CPU of each message, since the warm-up. */
+/* figures.h - what is measured: rate and CPU of each message, since the
+ * warm-up. */
 #ifndef FIGURES_H
 #define FIGURES_H
 

@@ -23,7 +23,8 @@ mask(uint8_t *dest, const uint8_t *src, size_t len, const uint8_t key[4])
     }
 }
 
-/* Keys must not be predictable (RFC 6455, 10.3); entropy is cheap by the page. */
+/* Keys must not be predictable (RFC 6455, 10.3); entropy is cheap by the page.
+ */
 static const uint8_t *
 new_key(void)
 {
@@ -84,7 +85,8 @@ frame_next(uint8_t *data, size_t len, struct frame *f)
 }
 
 uint8_t *
-frame_write(uint8_t *dest, unsigned opcode, const uint8_t *payload, size_t len, int masked)
+frame_write(uint8_t *dest, unsigned opcode, const uint8_t *payload, size_t len,
+            int masked)
 {
     uint8_t bit = masked ? 0x80 : 0;
     *dest++ = (uint8_t)(0x80 | opcode);

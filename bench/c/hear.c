@@ -1,6 +1,6 @@
-/* hear.c - connections that only receive: to each |count| messages, and a tenth as
- * many before.  The first of them sends a message whenever all have heard the last
- * one, so that a server that sends to all knows when to go on. */
+/* hear.c - connections that only receive: to each |count| messages, and a tenth
+ * as many before.  The first of them sends a message whenever all have heard
+ * the last one, so that a server that sends to all knows when to go on. */
 #include "figures.h"
 #include "frame.h"
 #include "http.h"

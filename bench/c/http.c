@@ -40,11 +40,12 @@ http_ask(int fd, int port)
 {
     char request[512];
     /* (A key that is always the same is enough to measure with.) */
-    int n = snprintf(request, sizeof(request),
-                     "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
-                     "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                     port);
+    int n = snprintf(
+        request, sizeof(request),
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        port);
     socket_send(fd, request, (size_t)n);
 }
 
@@ -68,7 +69,8 @@ http_connect(int port)
     return fd;
 }
 
-/* Finds a header's value; |*len| is its length without white space around it. */
+/* Finds a header's value; |*len| is its length without white space around it.
+ */
 static const char *
 header(const char *head, const char *name, size_t *len)
 {
@@ -100,10 +102,11 @@ http_accept(int fd, const char *extension)
     /* 4.2.2: the key and the GUID, hashed, in base64. */
     int n = snprintf(text, sizeof(text), "%.*s%s", (int)len, key, guid);
     sha1_base64(text, (size_t)n, accept);
-    n = snprintf(answer, sizeof(answer),
-                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                 "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s%s%s\r\n",
-                 accept, *extension ? "Sec-WebSocket-Extensions: " : "", extension,
-                 *extension ? "\r\n" : "");
+    n = snprintf(
+        answer, sizeof(answer),
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s%s%s\r\n",
+        accept, *extension ? "Sec-WebSocket-Extensions: " : "", extension,
+        *extension ? "\r\n" : "");
     socket_send(fd, answer, (size_t)n);
 }

@@ -1,4 +1,5 @@
-/* http.h - the opening handshake (RFC 6455, 4), with peers that keep the rules. */
+/* http.h - the opening handshake (RFC 6455, 4), with peers that keep the rules.
+ */
 #ifndef HTTP_H
 #define HTTP_H
 
@@ -9,8 +10,8 @@ void http_agreed(int fd);
 /* http_connect does all three: connect, ask, read the answer. */
 int http_connect(int port);
 
-/* http_accept reads a request and answers it; |extension| is agreed on unless it
- * is "". */
+/* http_accept reads a request and answers it; |extension| is agreed on unless
+ * it is "". */
 void http_accept(int fd, const char *extension);
 
 #endif /* HTTP_H */

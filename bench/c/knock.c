@@ -1,4 +1,5 @@
-/* knock.c - a client that opens connections, wave after wave, and closes them. */
+/* knock.c - a client that opens connections, wave after wave, and closes them.
+ */
 #include "figures.h"
 #include "frame.h"
 #include "http.h"
@@ -18,7 +19,8 @@ wave(const struct args *a, int *fds)
     static const uint8_t code[2] = {1000 >> 8, 1000 & 0xFF};
 
     for (unsigned i = 0; i < a->connections; i += AT_ONCE) {
-        unsigned end = a->connections - i < AT_ONCE ? a->connections : i + AT_ONCE;
+        unsigned end =
+            a->connections - i < AT_ONCE ? a->connections : i + AT_ONCE;
         for (unsigned j = i; j < end; j++) {
             fds[j] = socket_connect(a->port);
             http_ask(fds[j], a->port);

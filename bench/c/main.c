@@ -55,7 +55,8 @@ set(struct args *a, const char *name, const char *value)
 int
 main(int argc, char **argv)
 {
-    struct args a = {.size = 256, .connections = 1, .batch = 1, .extension = ""};
+    struct args a = {
+        .size = 256, .connections = 1, .batch = 1, .extension = ""};
     int known = argc >= 2 && argc % 2 == 0;
     for (int i = 2; known && i < argc; i += 2) {
         known = set(&a, argv[i], argv[i + 1]);
@@ -66,6 +67,8 @@ main(int argc, char **argv)
             return 0;
         }
     }
-    fprintf(stderr, "usage: %s echo|source|ask|knock|stay|hear [--name value ...]\n", argv[0]);
+    fprintf(stderr,
+            "usage: %s echo|source|ask|knock|stay|hear [--name value ...]\n",
+            argv[0]);
     return 2;
 }

@@ -28,7 +28,8 @@ void role_source(const struct args *a);
 /* Clients. */
 void role_ask(const struct args *a);   /* messages in flight, answers awaited */
 void role_knock(const struct args *a); /* connections, |count| waves of them */
-void role_stay(const struct args *a);  /* connections that do nothing, after an echo */
-void role_hear(const struct args *a);  /* connections that only receive */
+void role_stay(
+    const struct args *a); /* connections that do nothing, after an echo */
+void role_hear(const struct args *a); /* connections that only receive */
 
 #endif /* ROLE_H */

@@ -56,8 +56,10 @@ block(uint32_t h[5], const uint8_t *p)
 void
 sha1_base64(const char *text, size_t len, char out[SHA1_BASE64])
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    uint32_t h[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
+    static const char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t h[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476,
+                     0xC3D2E1F0};
     uint8_t padded[128] = {0};
     size_t blocks = len < 56 ? 1 : 2;
 
@@ -73,8 +75,8 @@ sha1_base64(const char *text, size_t len, char out[SHA1_BASE64])
         digest[i] = (uint8_t)(h[i / 4] >> (24 - 8 * (i % 4)));
     }
     for (int i = 0; i < 7; i++) {
-        uint32_t three = (uint32_t)digest[3 * i] << 16 | (uint32_t)digest[3 * i + 1] << 8 |
-                         digest[3 * i + 2];
+        uint32_t three = (uint32_t)digest[3 * i] << 16 |
+                         (uint32_t)digest[3 * i + 1] << 8 | digest[3 * i + 2];
         for (int j = 0; j < 4; j++) {
             *out++ = digits[three >> (18 - 6 * j) & 0x3F];
         }

@@ -35,7 +35,8 @@ allocated(void *p)
 static struct sockaddr_in
 here(int port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     return address;
 }
@@ -56,7 +57,8 @@ socket_listen(void)
     socklen_t len = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 4096) < 0 ||
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 ||
+        listen(fd, 4096) < 0 ||
         getsockname(fd, (struct sockaddr *)&address, &len) < 0) {
         die("listen");
     }
@@ -82,7 +84,8 @@ socket_connect(int port)
     struct sockaddr_in address = here(port);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+    if (fd < 0 ||
+        connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         die("connect");
     }
     no_delay(fd);

@@ -1,5 +1,5 @@
-/* source.c - a server that sends what is in a file, again and again, as fast as it
- * is taken, until the client has enough of it. */
+/* source.c - a server that sends what is in a file, again and again, as fast as
+ * it is taken, until the client has enough of it. */
 #include "http.h"
 #include "role.h"
 #include "socket.h"

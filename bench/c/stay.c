@@ -1,7 +1,7 @@
 /* stay.c - connections that are there and do nothing, after one echo each.
  *
- * A first tenth warms the server up.  A line is printed after these and after the
- * others; each time a line of standard input lets it go on. */
+ * A first tenth warms the server up.  A line is printed after these and after
+ * the others; each time a line of standard input lets it go on. */
 #include "frame.h"
 #include "http.h"
 #include "role.h"
@@ -22,7 +22,8 @@ role_stay(const struct args *a)
             int fd = http_connect(a->port);
             struct input in = {NULL, 0, 0};
             struct frame f;
-            uint8_t *data, *end = frame_write(out, FRAME_BINARY, message, a->size, 1);
+            uint8_t *data,
+                *end = frame_write(out, FRAME_BINARY, message, a->size, 1);
             if (a->count == 0) {
                 continue;
             }

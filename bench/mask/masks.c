@@ -1,5 +1,5 @@
-/* masks.c - nanoseconds of one masking: our kernel, the same with a key of zeros,
- * and picows's, by length and alignment.
+/* masks.c - nanoseconds of one masking: our kernel, the same with a key of
+ * zeros, and picows's, by length and alignment.
  *
  * Prints a line of JSON for each length: for each cell (alignment, in place or
  * not) the best of several times, which take turns.  WITH_PICOWS: picows's own
@@ -23,13 +23,15 @@
 #define WHO 3
 
 static const size_t lengths[] = {
-    1,    2,    3,     4,     5,      7,      8,      9,      12,     15,      16,      17,
-    24,   31,   32,    33,    48,     63,     64,     65,     96,     100,     125,     126,
-    127,  128,  129,   200,   256,    257,    384,    512,    1000,   1024,    1500,    2048,
-    4096, 4097, 8192,  16384, 32768,  65536,  65537,  131072, 262144, 524288,  1u << 20, 2u << 20,
-    4u << 20, LARGEST,
+    1,      2,        3,        4,        5,       7,     8,     9,      12,
+    15,     16,       17,       24,       31,      32,    33,    48,     63,
+    64,     65,       96,       100,      125,     126,   127,   128,    129,
+    200,    256,      257,      384,      512,     1000,  1024,  1500,   2048,
+    4096,   4097,     8192,     16384,    32768,   65536, 65537, 131072, 262144,
+    524288, 1u << 20, 2u << 20, 4u << 20, LARGEST,
 };
-static const size_t alignments[] = {0, 1, 2, 3, 4, 7, 8, 14, 15, 16, 24, 31, 32, 33, 48, 63};
+static const size_t alignments[] = {0,  1,  2,  3,  4,  7,  8,  14,
+                                    15, 16, 24, 31, 32, 33, 48, 63};
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -68,7 +70,8 @@ picows(uint8_t *dst, uint8_t *src, size_t n)
     uint32_t mask;
     uint8_t *out = dst;
     memcpy(&mask, key, 4);
-    size_t at = mask_misaligned_bytes_at_front(src, n, mask, fast_alignment, &out);
+    size_t at =
+        mask_misaligned_bytes_at_front(src, n, mask, fast_alignment, &out);
     uint32_t rotated = (uint32_t)rotate_right(mask, at);
     if (at < n) {
         at = fast(src, n, at, rotated, out);
@@ -140,8 +143,8 @@ main(int argc, char **argv)
                     }
                 }
             }
-            printf("%s[%zu, %d, %.3f, %.3f, %.3f]", cell == 0 ? "" : ", ", alignments[cell / 2],
-                   in_place, best[0], best[1], best[2]);
+            printf("%s[%zu, %d, %.3f, %.3f, %.3f]", cell == 0 ? "" : ", ",
+                   alignments[cell / 2], in_place, best[0], best[1], best[2]);
         }
         printf("]}\n");
         fflush(stdout);
