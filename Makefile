@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest asan leaks fuzz bench bench-quick bench-build bench-docs autobahn autobahn-install differential peers oracle format lint types docs dist clean
+.PHONY: help dev demo test ctest pytest asan leaks fuzz bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types docs dist clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -123,6 +123,9 @@ bench: bench-build  ## rate, CPU, latency and memory beside picows, websockets, 
 
 bench-quick: bench-build  ## the main works only, two short rounds
 	$(BENCH) --quick --json build/bench/quick.json
+
+bench-paths: bench-build $(VENV)/.paths  ## time of each way of a frame within one process
+	PYTHONPATH=$(BENCH_LIB) $(BIN)/pytest -q -p no:cacheprovider --benchmark-only bench/test_paths.py
 
 bench-docs: $(VENV)/.venv  ## the tables and charts of the documentation, from RESULTS=...
 	$(PY) bench/report.py $(RESULTS) docs/performance.md README.md

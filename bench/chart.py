@@ -147,7 +147,7 @@ def groups(
 def bars(theme: Theme, title: str, subtitle: str, data: list[Group], who: tuple[str, ...]) -> str:
     """Draw a bar for each contestant, in groups; shorter is better."""
     drawing = Drawing(theme, title, subtitle)
-    label_width, value_width, height, y = 190, 70, 18, 62.0
+    label_width, value_width, height, y = 190, 120, 18, 62.0
     room = WIDTH - label_width - value_width
     largest = max(value for _, values in data for name, value in values.items() if name in who)
     for label, values in data:
