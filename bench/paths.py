@@ -106,7 +106,9 @@ class Loop(asyncio.SelectorEventLoop):
     protocol: Any = None
     wire: Any = None
 
-    async def create_server(self, factory: Any, *args: Any, **options: Any) -> Any:
+    async def create_server(  # type: ignore[override]
+        self, factory: Any, *args: Any, **options: Any
+    ) -> Any:
         self.factory = factory
         return Listening()
 
@@ -116,7 +118,9 @@ class Loop(asyncio.SelectorEventLoop):
         self.protocol.connection_made(self.wire)
         return self.protocol
 
-    async def create_connection(self, factory: Any, *args: Any, **options: Any) -> Any:
+    async def create_connection(  # type: ignore[override]
+        self, factory: Any, *args: Any, **options: Any
+    ) -> Any:
         self.protocol, self.wire = factory(), Wire()
         self.protocol.connection_made(self.wire)
         self.call_soon(self._agree)

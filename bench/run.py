@@ -134,7 +134,9 @@ def compile_c(target: Path, sources: list[str], *flags: str) -> Path:
     if not shutil.which(compiler):
         raise NotHere("no C compiler")
     command = [compiler, "-std=c11", "-O2", *flags, "-o", str(target), *sources]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # (A sanitizer that is preloaded is not for the compiler.)
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode != 0:
         raise NotHere(f"{' '.join(command)}: {done.stderr}")
     return target
@@ -195,7 +197,12 @@ class Process:
 @contextlib.contextmanager
 def started(processes: list[Process]) -> Iterator[None]:
     """End the processes afterwards, or when they take too long."""
-    watchdog = threading.Timer(TURN_LIMIT, lambda: [process.kill() for process in processes])
+
+    def kill() -> None:
+        for process in processes:
+            process.kill()
+
+    watchdog = threading.Timer(TURN_LIMIT, kill)
     watchdog.daemon = True
     watchdog.start()
     try:

@@ -53,7 +53,7 @@ async def echo(lib: Any, args: Any) -> None:
     left, mark = meter.total, meter.count
     close = lib.WSMsgType.CLOSE
 
-    class Server(lib.WSListener):  # type: ignore[misc, name-defined]
+    class Server(lib.WSListener):  # type: ignore[misc]
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             nonlocal left, mark
             kind = frame.msg_type
@@ -81,7 +81,7 @@ async def gate(lib: Any, args: Any) -> None:
     close = lib.WSMsgType.CLOSE
     figures: dict[str, Any] = {}
 
-    class Gate(lib.WSListener):  # type: ignore[misc, name-defined]
+    class Gate(lib.WSListener):  # type: ignore[misc]
         def on_ws_connected(self, transport: Any) -> None:
             if windows.one():
                 done.set_result(None)
@@ -101,7 +101,7 @@ async def gate(lib: Any, args: Any) -> None:
 async def idle(lib: Any, args: Any) -> None:
     """Echo, and say how much memory the process has."""
 
-    class Server(lib.WSListener):  # type: ignore[misc, name-defined]
+    class Server(lib.WSListener):  # type: ignore[misc]
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             transport.send(frame.msg_type, frame.get_payload_as_memoryview())
 
@@ -120,7 +120,7 @@ async def broadcaster(lib: Any, args: Any) -> None:
     if broadcast is None and lib.__name__ == "picows_c":
         meter.figures["without"] = ["broadcast"]
 
-    class Server(lib.WSListener):  # type: ignore[misc, name-defined]
+    class Server(lib.WSListener):  # type: ignore[misc]
         def on_ws_connected(self, transport: Any) -> None:
             transports.append(transport)
 
@@ -162,7 +162,7 @@ async def ask(lib: Any, args: Any) -> None:
     binary = lib.WSMsgType.BINARY
     done = loop.create_future()
 
-    class Client(lib.WSListener):  # type: ignore[misc, name-defined]
+    class Client(lib.WSListener):  # type: ignore[misc]
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             nonlocal left, mark
             left -= 1
@@ -235,7 +235,7 @@ async def receive(lib: Any, args: Any, use: Any) -> None:
     meter = Meter(args.count)
     left, mark = meter.total, meter.count
 
-    class Receiver(lib.WSListener):  # type: ignore[misc, name-defined]
+    class Receiver(lib.WSListener):  # type: ignore[misc]
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             nonlocal left, mark
             if use is not None:
@@ -277,7 +277,7 @@ async def visitors(lib: Any, args: Any) -> None:
     loop = asyncio.get_running_loop()
     transports = []
 
-    class Visitor(lib.WSListener):  # type: ignore[misc, name-defined]
+    class Visitor(lib.WSListener):  # type: ignore[misc]
         def __init__(self) -> None:
             self.echoed = loop.create_future()
 
