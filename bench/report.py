@@ -41,6 +41,8 @@ WORDS = {
     "worst": "time, worst cell",
     "speed": "speed, worst length",
 }
+# The system splits CPU by its clock ticks: a turn with less of it has no user time to judge.
+LEAST_CPU = 0.1
 # Timing of a few nanoseconds is not better than this.
 MASK_TOLERANCE = 1.05
 
@@ -76,10 +78,19 @@ def verdict_of(goal: Goal, text: str, whom: str, ratios: list[float]) -> dict[st
     }
 
 
+def is_too_short(work: Work, turn: Turn, name: str) -> bool:
+    """Return whether a turn had too little CPU to tell a user's from the system's."""
+    if name != "user_us":
+        return False
+    return any(turn[end].get("cpu_seconds", 0.0) < LEAST_CPU for end in work.measured)
+
+
 def pairs(work: Work, mine: list[Turn], other: list[Turn], name: str) -> list[float]:
     """Return the ratios of neighbouring turns."""
     found = []
     for a, b in zip(mine, other):
+        if is_too_short(work, a, name) or is_too_short(work, b, name):
+            continue
         x, y = figure(work, a, name), figure(work, b, name)
         if x is not None and y:
             found.append(x / y)
@@ -145,7 +156,7 @@ def judge_masks(goal: Goal, rows: list[Any]) -> Iterator[dict[str, Any]]:
 
 def verdict_text(verdict: dict[str, Any]) -> str:
     if verdict["met"] is None:
-        return f"  ?        goal: {verdict['goal']}: not measured"
+        return f"  ?        goal: {verdict['goal']}: not measured, or too short"
     word = "met    " if verdict["met"] else "NOT MET"
     spread = f"({verdict['low']:.2f} to {verdict['high']:.2f})"
     text = f"  {word}  goal: {verdict['goal']}: {verdict['ratio']:.2f} x {spread}"
@@ -162,7 +173,7 @@ def result_text(work: Work, result: dict[str, Any]) -> str:
     lines = [
         "",
         f"{work.name} {result['case']}, {result['loop']}: {work.title}; "
-        f"medians of {result['rounds']} rounds",
+        f"medians of {result['rounds']} round{'' if result['rounds'] == 1 else 's'}",
     ]
     if work.kind == "mask":
         from masks import table  # noqa: PLC0415
@@ -252,7 +263,7 @@ def machine_table(results: dict[str, Any]) -> list[str]:
     text = (
         f"{machine['cpu']}, {machine['cores']} cores; {machine['system']}; "
         f"CPython {machine['python']}; {machine['compiler']}; {machine['pinned']}; "
-        f"{results['rounds']} rounds"
+        f"{results['rounds']} round{'' if results['rounds'] == 1 else 's'}"
     )
     if results.get("scale", 1) != 1:
         text += f" of {results['scale']:g} of the messages: a short run"
@@ -274,7 +285,7 @@ def goals_table(results: dict[str, Any]) -> list[str]:
         for verdict in result["verdicts"]:
             name = f"{result['work']}, {result['case']}"
             if verdict["met"] is None:
-                lines.append(row([name, result["loop"], verdict["goal"], "", "", "not measured"]))
+                lines.append(row([name, result["loop"], verdict["goal"], "", "", "not measured, or too short"]))
                 continue
             spread = f"{verdict['low']:.2f}-{verdict['high']:.2f}"
             met = "met" if verdict["met"] else "**not met**"

@@ -208,6 +208,15 @@ def test_verdicts(sample, suite):
     assert list(judge(works["echo"], "256 B", "uvloop", result))[2]["met"] is None
 
 
+def test_user_time_of_a_short_turn_is_not_judged(sample, suite):
+    result = copy.deepcopy(result_of(sample, "echo"))
+    for turn in result["turns"]["picows_c"]:
+        turn["server"]["cpu_seconds"] = 0.05
+    work = suite["works"].WORKS["echo"]
+    rate, cpu, _ = suite["report"].judge(work, "256 B", "uvloop", result)
+    assert (rate["met"], cpu["met"]) == (True, None)
+
+
 def test_spread_is_of_neighbouring_turns(sample, suite):
     result = copy.deepcopy(result_of(sample, "echo"))
     result["turns"]["picows_c"][1]["client"]["rate"] = 3000.0
