@@ -285,7 +285,8 @@ def goals_table(results: dict[str, Any]) -> list[str]:
         for verdict in result["verdicts"]:
             name = f"{result['work']}, {result['case']}"
             if verdict["met"] is None:
-                lines.append(row([name, result["loop"], verdict["goal"], "", "", "not measured, or too short"]))
+                why = "not measured, or too short"
+                lines.append(row([name, result["loop"], verdict["goal"], "", "", why]))
                 continue
             spread = f"{verdict['low']:.2f}-{verdict['high']:.2f}"
             met = "met" if verdict["met"] else "**not met**"
