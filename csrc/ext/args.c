@@ -26,8 +26,15 @@ pyws_args_number(PyObject *o, long max, int err)
 
 /* The opcode in |o|, WSMsgType or int.  -1 with an exception set. */
 int
-pyws_args_opcode(PyObject *o)
+pyws_args_opcode(const pyws_state *state, PyObject *o)
 {
+    /* Nearly always a member of the enum, and one of these two. */
+    if (o == state->msg_types[WS_OP_BINARY]) {
+        return WS_OP_BINARY;
+    }
+    if (o == state->msg_types[WS_OP_TEXT]) {
+        return WS_OP_TEXT;
+    }
     long value = pyws_args_number(o, 0xF, WS_ERR_SEND_OPCODE);
     if (value >= 0 && !ws_opcode_is_known((unsigned)value)) {
         pyws_raise_err(WS_ERR_SEND_OPCODE);

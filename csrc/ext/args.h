@@ -2,7 +2,7 @@
 #ifndef PYWS_ARGS_H
 #define PYWS_ARGS_H
 
-#include "compat.h"
+#include "state.h"
 
 /* pyws_args_number returns the number in |o|, an int or an enum member; |err|
  * is the WS_ERR_* that says what is wrong with one that is not within
@@ -10,7 +10,7 @@
 long pyws_args_number(PyObject *o, long max, int err);
 
 /* pyws_args_opcode returns the opcode in |o|, WSMsgType or int; -1 as above. */
-int pyws_args_opcode(PyObject *o);
+int pyws_args_opcode(const pyws_state *state, PyObject *o);
 
 /* pyws_args_sort sorts positional and keyword arguments of |method| into |out|,
  * by the |count| |names|, NULL where absent.  The first |required| must be

@@ -156,9 +156,9 @@ broadcast_all(struct broadcast *b, PyObject *list)
 }
 
 static int
-broadcast_opcode(PyObject *o)
+broadcast_opcode(const pyws_state *state, PyObject *o)
 {
-    int opcode = pyws_args_opcode(o);
+    int opcode = pyws_args_opcode(state, o);
     if (opcode == WS_OP_CONTINUATION || opcode == WS_OP_CLOSE) {
         PyErr_SetString(PyExc_ValueError,
                         "broadcast() sends whole messages, PING and PONG");
@@ -182,7 +182,7 @@ pyws_broadcast(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                        arg) < 0) {
         return NULL;
     }
-    int opcode = broadcast_opcode(arg[TYPE]);
+    int opcode = broadcast_opcode(state, arg[TYPE]);
     if (opcode < 0) {
         return NULL;
     }

@@ -78,6 +78,10 @@ typedef struct {
     size_t discard_left;
     struct ws_ring ring;
     struct ws_parser parser;
+    /* ahead is the head of the frame at the ring's front where it was parsed
+     * already, to see whether the one before it was the last. */
+    struct ws_head ahead;
+    uint8_t has_ahead;
     /* http is NULL once the head is complete. */
     struct ws_http *http;
     WSTransportObject *transport;

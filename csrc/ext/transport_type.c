@@ -106,7 +106,7 @@ WSTransport_send(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
              args_bits(arg + BITS, &fin, &rsv) < 0) {
         return NULL;
     }
-    opcode = pyws_args_opcode(arg[TYPE]);
+    opcode = pyws_args_opcode(t->state, arg[TYPE]);
     if (opcode < 0 || pyws_view_get(&view, arg[MESSAGE]) < 0) {
         return NULL;
     }
@@ -162,7 +162,7 @@ WSTransport_send_reuse(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         args_bits(arg + BITS, &fin, &rsv) < 0) {
         return NULL;
     }
-    int opcode = pyws_args_opcode(arg[TYPE]);
+    int opcode = pyws_args_opcode(t->state, arg[TYPE]);
     if (opcode < 0) {
         return NULL;
     }
