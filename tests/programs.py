@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +24,15 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": PACKAGES, "PYTHONUNBUFFERED": "1"}
 
 # Whatever a program fails to say or do: nobody waits longer.
 PATIENCE = 60.0
+
+
+def lasting_port() -> int:
+    """Return a port below those that systems give away: it can be listened on again and again."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class Program:

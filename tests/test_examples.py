@@ -16,7 +16,7 @@ import sys
 import threading
 
 import pytest
-from programs import EXAMPLES, PATIENCE, example
+from programs import EXAMPLES, PATIENCE, example, lasting_port
 
 from picows_c import WSListener, WSMsgType
 
@@ -141,10 +141,12 @@ async def test_market_data(plain):
 def test_reconnecting():
     """The server ends and comes back; at last it says that this will never be."""
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(example("graceful_shutdown.py", "--port", 0))
-        host, port = server.address()
+        port = lasting_port()
+        server = stack.enter_context(example("graceful_shutdown.py", "--port", port))
+        server.address()
+        url = f"ws://127.0.0.1:{port}/"
         client = stack.enter_context(
-            example("reconnecting.py", f"ws://{host}:{port}/", "--initial", 0.05, "--maximum", 0.2)
+            example("reconnecting.py", url, "--initial", 0.05, "--maximum", 0.2)
         )
         client.skip_to("connected")
         client.skip_to("heard subscribe")

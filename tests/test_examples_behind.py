@@ -11,7 +11,7 @@ import socket
 import sys
 
 import pytest
-from programs import EXAMPLES, PATIENCE, Program, example
+from programs import EXAMPLES, PATIENCE, Program, example, lasting_port
 from test_examples import connect, gone, hear
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="unix sockets")
@@ -22,12 +22,6 @@ def websockets_is_there(need):
     need("websockets", importlib.util.find_spec("websockets"))
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.fixture
 def nginx(need, tmp_path):
     """Return a function that starts nginx with the example's configuration."""
@@ -36,7 +30,7 @@ def nginx(need, tmp_path):
     @contextlib.contextmanager
     def start(folder):
         """Only places and the port are other ones."""
-        port = free_port()
+        port = lasting_port()
         text = (EXAMPLES / "nginx.conf").read_text()
         for old, new in {
             "listen 8080;": f"listen 127.0.0.1:{port};",
