@@ -18,6 +18,7 @@ from picows_c import (
     WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
+    broadcast,
     ws_create_server,
 )
 
@@ -26,8 +27,8 @@ members: set[WSTransport] = set()
 
 
 def say_to_all(text: Union[str, WSFrame]) -> None:
-    for member in members:
-        member.send(WSMsgType.TEXT, text)
+    # One frame is built for all; those it returns read too slowly, and miss it.
+    broadcast(members, WSMsgType.TEXT, text)
 
 
 class Member(WSListener):
@@ -65,7 +66,6 @@ async def main(host: str, port: int) -> None:
         assemble_messages=True,
         compression=True,
         max_message_size=4096,
-        # Somebody who does not read any more is shown out.
         max_write_buffer_size=1024 * 1024,
         enable_auto_ping=True,
     )

@@ -11,7 +11,7 @@ import asyncio
 
 import redis.asyncio
 
-from picows_c import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
+from picows_c import WSFrame, WSListener, WSMsgType, WSTransport, broadcast, ws_create_server
 
 CHANNEL = "room"
 
@@ -39,8 +39,7 @@ class Room:
             try:
                 async for message in subscription.listen():
                     if message["type"] == "message":
-                        for member in self.members:
-                            member.send(WSMsgType.TEXT, message["data"])
+                        broadcast(self.members, WSMsgType.TEXT, message["data"])
             finally:
                 publishing.cancel()
                 await server.close_gracefully(timeout=5)

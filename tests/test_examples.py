@@ -157,7 +157,7 @@ def test_reconnecting():
         again.address()
         client.skip_to("connected")
         client.skip_to("heard subscribe")
-        again.process.kill()
+        again.stop(signal.SIGKILL)
         client.skip_to("lost: ")
         stack.enter_context(refusing(port, [503, 429, 403]))
         status, text = client.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 
 import chromium
@@ -92,7 +93,7 @@ async def test_the_room(need, tmp_path):
 
         # The server is gone without a word; later there is another one.
         await page.do("said.replaceChildren()")
-        server.process.kill()
+        await off_loop(server.stop, signal.SIGKILL)
         await transport.wait_disconnected()
         await page.until("state.textContent === 'closed (1006), coming back'")
         again = stack.enter_context(example("broadcast.py", "--port", port))
