@@ -79,6 +79,14 @@ class Program:
             seen.append(line)
         raise AssertionError(f"no line with {text!r}: {seen}")
 
+    def wait_for_port(self, port: int) -> None:
+        """Wait until somebody listens there."""
+        while self.process.poll() is None:
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+                return
+        raise AssertionError(self.end())
+
     def address(self) -> Any:
         """Read where a server listens: a path, or host and port."""
         line = self.line()

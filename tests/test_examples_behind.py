@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import importlib.util
 import os
 import re
+import shlex
 import shutil
-import socket
 import sys
+from pathlib import Path
 
 import pytest
-from programs import EXAMPLES, PATIENCE, Program, example, lasting_port
+from programs import EXAMPLES, Program, example, lasting_port
 from test_examples import connect, gone, hear
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="unix sockets")
@@ -49,13 +51,8 @@ def nginx(need, tmp_path):
         options = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
         command = [program, "-e", "stderr", "-p", tmp_path, "-c", configuration, "-g", options]
         with Program(*command) as process:
-            address = ("127.0.0.1", port)
-            while process.process.poll() is None:
-                with contextlib.suppress(ConnectionRefusedError):
-                    socket.create_connection(address, PATIENCE).close()
-                    break
-            assert process.process.poll() is None, process.end()
-            yield address
+            process.wait_for_port(port)
+            yield "127.0.0.1", port
             process.stop()
 
     return start
@@ -100,6 +97,23 @@ def test_behind_nginx(nginx, short_path):
             assert hear(client) == "still here"
         with connect(address, "/any") as client:
             assert hear(client).startswith(f"process {other},")
+
+
+def test_systemd_unit(short_path):
+    """What the unit starts starts, and ends within the time that systemd gives it."""
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read_string((EXAMPLES / "systemd" / "echo@.service").read_text())
+    service = unit["Service"]
+    python, script, *arguments = shlex.split(service["ExecStart"])
+    assert Path(python).name == "python"
+    assert service["RuntimeDirectory"] == "echo"
+    arguments = [argument.replace("%i", "1") for argument in arguments]
+    assert arguments == ["--unix", "/run/echo/1.sock"]
+    assert int(service["TimeoutStopSec"]) > 10
+    with example(Path(script).name, "--unix", short_path / "1.sock") as worker:
+        worker.address()
+        assert worker.stop() == (0, "")
 
 
 @pytest.fixture
