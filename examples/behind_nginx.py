@@ -49,9 +49,9 @@ async def main(path: str) -> None:
         enable_auto_ping=True,
         auto_ping_idle_timeout=20,
     )
-    print("listening on", server.sockets[0].getsockname(), flush=True)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    print("listening on", server.sockets[0].getsockname(), flush=True)
     await stop.wait()
     await server.close_gracefully(timeout=10, reason="restart")
 

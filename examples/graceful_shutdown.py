@@ -20,13 +20,13 @@ class Echo(WSListener):
 
 async def main(host: str, port: int, timeout: float) -> None:
     server = await ws_create_server(lambda request: Echo(), host, port, assemble_messages=True)
-    print("listening on", server.sockets[0].getsockname(), flush=True)
-
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    print("listening on", server.sockets[0].getsockname(), flush=True)
     await stop.wait()
+
     # Whoever is in a hurry asks again, and is obeyed at once.
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(number)

@@ -45,12 +45,13 @@ async def main(host: str, port: int, count: int) -> None:
     ]
     for thread in threads:
         thread.start()
-    print("listening on", address, flush=True)
 
     done = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, done.set)
+    print("listening on", address, flush=True)
     await done.wait()
+
     stop.set()
     await server.close_gracefully(timeout=10)
     for thread in threads:

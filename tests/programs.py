@@ -21,9 +21,11 @@ EXAMPLES = ROOT / "examples"
 # The build that is tested is the one that the programs import.
 PACKAGES = str(Path(picows_c.__file__).resolve().parent.parent)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": PACKAGES, "PYTHONUNBUFFERED": "1"}
+# A sanitizer is for Python; other programs have allocators of their own.
+FOREIGN = {name: value for name, value in ENVIRONMENT.items() if name != "LD_PRELOAD"}
 
 # Whatever a program fails to say or do: nobody waits longer.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def lasting_port() -> int:
@@ -46,7 +48,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
-            env=ENVIRONMENT,
+            env=ENVIRONMENT if command[0] == sys.executable else FOREIGN,
             **options,
         )
         self._watchdog = threading.Timer(PATIENCE, self.process.kill)

@@ -150,6 +150,12 @@ def test_the_example_page_names_each_program():
             assert f"`{name}`" in page, name
 
 
+def test_the_tour_names_each_module():
+    tour = (DOCS / "tour.md").read_text()
+    missing = {path.name for path in ROOT.glob("picows_c/*.py") if f"`{path.name}`" not in tour}
+    assert not missing
+
+
 # ---- the reference ----
 
 REFERENCE = (DOCS / "reference.rst").read_text()

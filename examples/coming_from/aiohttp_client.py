@@ -4,7 +4,7 @@ import sys
 import aiohttp
 
 
-async def main(url: str) -> None:
+async def main(url):
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
         await socket.send_str("hello")
         print(await socket.receive_str())

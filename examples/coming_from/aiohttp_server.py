@@ -3,7 +3,7 @@ import sys
 from aiohttp import WSMsgType, web
 
 
-async def echo(request: web.Request) -> web.WebSocketResponse:
+async def echo(request):
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     async for message in socket:

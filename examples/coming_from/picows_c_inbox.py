@@ -1,30 +1,29 @@
 import asyncio
 import sys
-from typing import Optional
 
-from picows_c import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows_c import WSListener, WSMsgType, ws_connect
 
 
 class Inbox(WSListener):
     """Messages that are awaited. Where too many wait, the peer has to wait, too."""
 
-    def __init__(self, size: int = 16) -> None:
+    def __init__(self, size=16):
         self.size = size
-        self.messages: asyncio.Queue[Optional[WSFrame]] = asyncio.Queue()
+        self.messages = asyncio.Queue()
 
-    def on_ws_connected(self, transport: WSTransport) -> None:
+    def on_ws_connected(self, transport):
         self.transport = transport
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+    def on_ws_frame(self, transport, frame):
         if frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
             self.messages.put_nowait(frame)  # kept, not copied
             if self.messages.qsize() >= self.size:
                 transport.pause_reading()
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
+    def on_ws_disconnected(self, transport):
         self.messages.put_nowait(None)
 
-    async def receive(self) -> Optional[WSFrame]:
+    async def receive(self):
         """Return the next message; None at the end, once."""
         message = await self.messages.get()
         if self.messages.qsize() < self.size:
@@ -32,7 +31,7 @@ class Inbox(WSListener):
         return message
 
 
-async def main(url: str) -> None:
+async def main(url):
     inbox = Inbox()
     transport, _ = await ws_connect(lambda: inbox, url, assemble_messages=True)
     transport.send(WSMsgType.TEXT, "hello")

@@ -4,7 +4,7 @@ import sys
 from websockets.asyncio.client import connect
 
 
-async def main(url: str) -> None:
+async def main(url):
     async with connect(url) as websocket:
         await websocket.send("hello")
         print(await websocket.recv())

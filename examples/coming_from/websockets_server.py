@@ -1,15 +1,15 @@
 import asyncio
 import sys
 
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import serve
 
 
-async def echo(websocket: ServerConnection) -> None:
+async def echo(websocket):
     async for message in websocket:
         await websocket.send(message)
 
 
-async def main(port: int) -> None:
+async def main(port):
     async with serve(echo, "127.0.0.1", port) as server:
         await server.serve_forever()
 
