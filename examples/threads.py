@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import socket
 import threading
 
-from picows_c import WSFrame, WSListener, WSMsgType, WSServer, WSTransport, ws_create_server
+from picows_c import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
 
 class Who(WSListener):
@@ -21,41 +22,31 @@ class Who(WSListener):
             transport.send(WSMsgType.TEXT, threading.current_thread().name)
 
 
-async def listen(host: str, port: int) -> WSServer:
-    return await ws_create_server(lambda request: Who(), host, port, reuse_port=True)
-
-
-async def serve(host: str, port: int, stop: threading.Event) -> None:
-    server = await listen(host, port)
+async def serve(sock: socket.socket, stop: threading.Event) -> None:
+    server = await ws_create_server(lambda request: Who(), sock=sock, assemble_messages=True)
     # This waits in a helper thread; the loop goes on serving.
     await asyncio.get_running_loop().run_in_executor(None, stop.wait)
     await server.close_gracefully(timeout=10)
 
 
-async def main(host: str, port: int, count: int) -> None:
-    # The main thread has a loop like the others, and hears the signals.
-    server = await listen(host, port)
-    address = server.sockets[0].getsockname()
+def main(host: str, port: int, count: int) -> None:
+    # Each thread has a listening socket of its own, and all of them the same port.
+    socks = [socket.create_server((host, port), reuse_port=True)]
+    address = socks[0].getsockname()
+    socks += [socket.create_server(address, reuse_port=True) for _ in range(1, count)]
+
     stop = threading.Event()
     threads = [
-        threading.Thread(
-            target=lambda: asyncio.run(serve(host, address[1], stop)), name=f"loop-{n}"
-        )
-        for n in range(1, count)
+        threading.Thread(target=asyncio.run, args=[serve(sock, stop)], name=f"loop-{number}")
+        for number, sock in enumerate(socks)
     ]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     for thread in threads:
         thread.start()
-
-    done = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, done.set)
     print("listening on", address, flush=True)
-    await done.wait()
-
-    stop.set()
-    await server.close_gracefully(timeout=10)
     for thread in threads:
-        await asyncio.get_running_loop().run_in_executor(None, thread.join)
+        thread.join()
 
 
 if __name__ == "__main__":
@@ -64,4 +55,4 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=9001)
     parser.add_argument("--threads", type=int, default=4)
     options = parser.parse_args()
-    asyncio.run(main(options.host, options.port, options.threads))
+    main(options.host, options.port, options.threads)

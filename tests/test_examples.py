@@ -285,7 +285,7 @@ def test_threads():
                 client.send("who?")
                 names.append(hear(client))
             assert 2 <= len(set(names)) <= 3
-            assert set(names) <= {"MainThread", "loop-1", "loop-2"}
+            assert set(names) <= {"loop-0", "loop-1", "loop-2"}
             server.process.send_signal(signal.SIGTERM)
             assert {gone(client)[0] for client in clients} == {1001}
         assert server.end() == (0, "")
