@@ -60,10 +60,14 @@ class Member(WSListener):
             self.room.outgoing.put_nowait(frame.get_payload_as_bytes())
 
 
+async def main(host: str, port: int, url: str) -> None:
+    await Room(url).run(host, port)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9001)
     parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
     options = parser.parse_args()
-    asyncio.run(Room(options.redis).run(options.host, options.port))
+    asyncio.run(main(options.host, options.port, options.redis))
