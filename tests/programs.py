@@ -49,9 +49,11 @@ class Program:
             text=True,
             encoding="utf-8",
             env=ENVIRONMENT if command[0] == sys.executable else FOREIGN,
+            # A session of its own: some programs are many processes.
+            start_new_session=True,
             **options,
         )
-        self._watchdog = threading.Timer(PATIENCE, self.process.kill)
+        self._watchdog = threading.Timer(PATIENCE, self._kill)
         self._watchdog.daemon = True
         self._watchdog.start()
 
@@ -59,9 +61,15 @@ class Program:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        self._kill()
         self.end()
+
+    def _kill(self) -> None:
+        if self.process.poll() is None:
+            if sys.platform == "win32":
+                self.process.kill()
+            else:
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def line(self) -> str:
         """Read the next line; empty at the end."""
