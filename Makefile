@@ -144,7 +144,8 @@ lint: $(VENV)/.lint  ## ruff, and clang-format where it is installed
 	@if command -v $(CLANG_FORMAT) >/dev/null; then $(CLANG_FORMAT) --dry-run -Werror $(FORMATTED); \
 	else echo "clang-format not found: C is not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
 
-types: $(BUILT) $(VENV)/.lint  ## mypy --strict, and the stubs against the runtime
+# (What the examples import comes with the tests.)
+types: $(BUILT) $(VENV)/.lint $(VENV)/.test  ## mypy --strict, and the stubs against the runtime
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest picows_c._core
 

@@ -23,6 +23,7 @@ from .handshake import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWit
 from .listener import WSListener
 from .listening import WSServer, WSServerStats
 from .options import PICOWS_DEBUG_LL
+from .reconnect import WSBackoff, is_lasting_error, reconnect
 from .server import ws_create_server, ws_create_unix_server
 from .stats import WSTransportStats
 from .transport import WSTransport
@@ -33,6 +34,7 @@ __all__ = [
     "PICOWS_DEBUG_LL",
     "PermessageDeflate",
     "WSAutoPingStrategy",
+    "WSBackoff",
     "WSCloseCode",
     "WSCloseHandshake",
     "WSCloseInfo",
@@ -60,6 +62,8 @@ __all__ = [
     "WSUpgradeResponseWithListener",
     "__version__",
     "broadcast",
+    "is_lasting_error",
+    "reconnect",
     "ws_connect",
     "ws_create_server",
     "ws_create_unix_server",

@@ -71,8 +71,9 @@ class WSUpgradeRequest:
 class WSUpgradeResponse:
     """An HTTP response to an upgrade request: 101 Switching Protocols, or anything else.
 
-    status is an HTTPStatus, a plain int where HTTPStatus has no such member. The object can be
-    sent any number of times; sending does not change it.
+    status is an HTTPStatus, a plain int where HTTPStatus has no such member; headers is
+    case-insensitive and keeps repeated names; version and body are bytes, body None for none. The
+    object can be sent any number of times; sending does not change it.
     """
 
     __slots__ = ("body", "headers", "status", "version")

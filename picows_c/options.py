@@ -103,7 +103,7 @@ class ConnectionOptions:
         if deflate is not None and not assemble_messages:
             raise ValueError("compression needs assemble_messages=True")
         return ConnectionOptions(
-            logger=_resolve_logger(side, logger_name),
+            logger=resolve_logger(side, logger_name),
             disconnect_on_exception=bool(disconnect_on_exception),
             handshake_timeout=websocket_handshake_timeout,
             close_timeout=close_timeout,
@@ -178,9 +178,10 @@ def check_socket_options(
     return tuple(checked)
 
 
-def _resolve_logger(
+def resolve_logger(
     side: str, logger_name: WSLoggerLike
 ) -> Union[logging.Logger, logging.LoggerAdapter[Any]]:
+    """Return the logger that ``logger_name`` asks for. Raises TypeError."""
     if logger_name is None:
         logger_name = side
     if isinstance(logger_name, str):

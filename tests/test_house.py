@@ -56,13 +56,14 @@ PY_IMPORTS = {
         "_core", "connecting", "deflate", "enums", "errors", "extras", "handshake", "listener",
         "options", "poller", "protocol", "proxy", "redirects", "transport", "url",
     },
+    "reconnect": {"client", "enums", "errors", "listener", "options", "transport", "url"},
     "server": {
         "deflate", "enums", "extensions", "extras", "handshake", "listener", "listening", "options",
         "poller", "protocol",
     },
     "__init__": {
         "_core", "client", "closing", "deflate", "enums", "errors", "handshake", "listener",
-        "listening", "options", "server", "stats", "transport", "url", "version",
+        "listening", "options", "reconnect", "server", "stats", "transport", "url", "version",
     },
 }  # fmt: skip
 
