@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import picows_c
+
 ROOT = Path(__file__).resolve().parent.parent
 PORT = "9001"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+INSTALLED = Path(picows_c.__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(INSTALLED), "PYTHONUNBUFFERED": "1"}
 
 
 def free_port() -> int:
