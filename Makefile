@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest asan leaks fuzz bench autobahn autobahn-install differential peers oracle format lint types docs dist clean
+.PHONY: help dev demo test ctest pytest quick asan leaks fuzz bench autobahn autobahn-install differential peers oracle format lint types docs dist wheelcheck clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ asan: $(BUILT) $(VENV)/.test  ## the Python suite under AddressSanitizer and Und
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	$(BIN)/pytest -q -n $(JOBS) -m "not peer" -p no:cacheprovider
 
+quick: $(BUILT) $(VENV)/.test  ## the part of the Python suite that tests each wheel: tests/quick.txt
+	$(BIN)/pytest -q -n $(JOBS) @tests/quick.txt
+
 leaks: $(BUILT) $(VENV)/.test  ## reference counts and memory over thousands of connections, a process each
 	$(PY) tests/leaks/run.py
 
@@ -125,16 +128,24 @@ lint: $(VENV)/.lint  ## ruff, and clang-format where it is installed
 	@if command -v $(CLANG_FORMAT) >/dev/null; then $(CLANG_FORMAT) --dry-run -Werror $(FORMATTED); \
 	else echo "clang-format not found: C is not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
 
-types: $(BUILT) $(VENV)/.lint  ## mypy --strict, and the stubs against the runtime
+types: $(BUILT) $(VENV)/.lint  ## mypy --strict, pyright, and the stubs against the runtime
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(PY)
 	$(BIN)/python -m mypy.stubtest picows_c._core
 
 docs: $(BUILT) $(VENV)/.docs  ## the documentation, into build/docs
 	$(BIN)/sphinx-build -W -q -b html docs build/docs
 
-dist: $(VENV)/.venv  ## sdist and wheel, into dist
-	$(PY) -m pip install -q build
+dist: $(VENV)/.dist  ## sdist and wheel, into dist
+	rm -rf dist
 	$(PY) -m build
+
+# make wheelcheck PYTHONS="python3.9 python3.14t": with each of them, and its quick tests.
+PYTHONS ?= $(PYTHON)
+wheelcheck: $(VENV)/.dist  ## sdist -> wheel -> import, echo, quick tests in bare environments (PYTHONS="python3.9 ...")
+	rm -rf dist
+	$(PY) -m build -q --sdist
+	$(PY) tests/wheel/check.py --tests dist/*.tar.gz $(PYTHONS)
 
 clean:  ## everything that was made
 	rm -rf build dist $(VENV) *.egg-info picows_c/*.so tests/peers/node_modules
