@@ -196,3 +196,9 @@ def test_version_comes_from_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", picows_c.__version__)
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"## {picows_c.__version__}" in changelog
+
+
+def test_quick_part_is_there():
+    names = (ROOT / "tests/quick.txt").read_text().splitlines()
+    assert names == sorted(set(names))
+    assert not [name for name in names if not (ROOT / name).is_file()]
