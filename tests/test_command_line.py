@@ -97,7 +97,7 @@ def serving(*arguments: str) -> Iterator[tuple[Program, str]]:
 def answering(*parts: bytes, upgrade: bool = True) -> Iterator[tuple[str, list[bytes]]]:
     """Accept one connection, read its request head, send bytes and close; no WebSocket of ours.
 
-    Says what to connect to; the head is added to the list.
+    Says what to connect to; the head is added to the list, and what came behind it.
     """
     heads: list[bytes] = []
 
@@ -120,8 +120,10 @@ def answering(*parts: bytes, upgrade: bool = True) -> Iterator[tuple[str, list[b
                 for part in parts:
                     sock.sendall(part)
                 sock.shutdown(socket.SHUT_WR)
-                while sock.recv(4096):
-                    pass
+                rest = b""
+                while data := sock.recv(4096):
+                    rest += data
+                heads.append(rest)
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -233,9 +235,12 @@ def test_what_was_agreed_on_is_shown():
 
 def test_frames_one_by_one():
     frames = frame_bytes(1, b"one", fin=False) + frame_bytes(0, b"two") + frame_bytes(9, b"p")
-    with answering(frames, frame_bytes(8, b"\x03\xe8")) as (url, _):
+    with answering(frames, frame_bytes(8, b"\x03\xe8")) as (url, received):
         code, out, _ = run("--frames", "--keep-open", url)
     assert code == 0
+    first, length, *masked = received[1][:7]
+    assert (first, length) == (0x8A, 0x81)
+    assert masked[0] ^ masked[4] == ord("p")
     assert re.search(r"<  TEXT +3 bytes, more to come  'one'", out)
     assert re.search(r"<  CONTINUATION +3 bytes  ", out)
     assert re.search(r"<  PING +1 byte  'p'", out)
