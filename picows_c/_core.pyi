@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import Callable, Iterable
 from ssl import MemoryBIO, SSLObject
 from typing import Any, Optional, Protocol, Union
@@ -36,6 +37,9 @@ class WSFrame(Buffer):
     The frame is a read-only buffer of its payload: bytes(frame),
     memoryview(frame) and numpy.frombuffer(frame, ...) work.
     """
+
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
     @property
     def msg_type(self) -> WSMsgType:

@@ -224,6 +224,25 @@ def test_version_comes_from_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", picows_c.__version__)
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"## {picows_c.__version__}" in changelog
+    project = (ROOT / "pyproject.toml").read_text()
+    assert 'version = { attr = "picows_c.version.__version__" }' in project
+    assert not re.search(r'^version = "', project, re.MULTILINE)
+    for path in [*PY_FILES, *CLI_FILES, ROOT / "setup.py", ROOT / "docs/conf.py"]:
+        assert path.stem == "version" or picows_c.__version__ not in path.read_text(), path
+
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))  # not in an sdist
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_workflows_trust_nobody(path):
+    """Each action is the commit that was looked at; rights are given by the job, not by default."""
+    text = path.read_text()
+    for action in re.findall(r"uses: *(.*)", text):
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+|\./.*", action), action
+    assert re.search(r"^permissions: (\{\}|\{ contents: read \})$", text, re.MULTILINE)
+    checkouts = text.count("uses: actions/checkout@")
+    assert text.count("persist-credentials: false") == checkouts
 
 
 def test_quick_part_is_there():
