@@ -43,6 +43,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=ENVIRONMENT,
+            cwd=INSTALLED,  # -m looks there first
             encoding="utf-8",
         )
         self._watchdog = threading.Timer(LIMIT, self.process.kill)
@@ -66,7 +67,9 @@ class Program:
             found = re.search(pattern, line)
             if found:
                 return found
-        raise AssertionError(f"no {pattern!r} in {''.join(seen)}")
+        self.process.kill()
+        rest = self.process.communicate(timeout=LIMIT)
+        raise AssertionError(f"no {pattern!r} in {''.join(seen)}; {rest}")
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)

@@ -136,6 +136,7 @@ def check_python(python: str, sdist: Path, version: str, tests: bool, work: Path
     empty.mkdir()
     # -I: neither the current folder nor the environment says where packages come from.
     report = run(bare, "-I", work / "echo.py", version, cwd=empty, timeout=120).strip()
+    run(bare, "-I", "-m", "picows_c", "--version", cwd=empty, timeout=120)
     say("echo", end="")
 
     if tests:
