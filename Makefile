@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest quick asan leaks fuzz bench autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
+.PHONY: help dev demo test ctest pytest quick asan leaks fuzz bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,12 +112,31 @@ $(PICOWS)/.ready: pyproject.toml
 
 # ---- figures ----
 
-bench: $(BUILT) $(PICOWS)/.ready  ## user CPU per echo round trip beside picows, alternating, pinned
-	$(PY) bench/compare.py --peer $(PICOWS)/bin/python
+# What is measured is a release build, whatever stands in place.
+BENCH_LIB := $(CURDIR)/build/release/lib
+BENCH := PYTHONPATH=$(BENCH_LIB) $(PY) bench/compare.py --peer $(PICOWS)/bin/python
+RESULTS ?= build/bench/results.json
+bench-build: $(BUILT) $(VENV)/.test $(PICOWS)/.ready
+	env -u PICOWS_C_DEBUG -u PICOWS_C_SANITIZE \
+	$(PY) setup.py -q build_ext --build-lib $(BENCH_LIB) --build-temp build/release/temp
+	cp picows_c/*.py $(BENCH_LIB)/picows_c/
+
+bench: bench-build  ## rate, CPU, latency and memory beside picows, websockets, aiohttp and C; the goals
+	$(BENCH) --json $(RESULTS)
+
+bench-quick: bench-build  ## the main works only, two short rounds
+	$(BENCH) --quick --json build/bench/quick.json
+
+bench-paths: bench-build $(VENV)/.paths  ## time of each way of a frame within one process
+	PYTHONPATH=$(BENCH_LIB) $(BIN)/pytest -q -p no:cacheprovider --benchmark-only bench/test_paths.py
+
+bench-docs: $(VENV)/.venv  ## the tables and charts of the documentation, from RESULTS=...
+	$(PY) bench/report.py $(RESULTS) docs/performance.md README.md
+	$(PY) bench/chart.py $(RESULTS) docs/performance
 
 # ---- habits ----
 
-FORMATTED := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.[ch])
+FORMATTED := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.[ch] bench/*/*.[ch])
 CLANG_FORMAT ?= clang-format
 format: $(VENV)/.lint  ## format C and Python
 	$(CLANG_FORMAT) -i $(FORMATTED)

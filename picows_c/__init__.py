@@ -3,7 +3,7 @@
 import os as _os
 
 from . import _core
-from ._core import WSFrame
+from ._core import WSFrame, broadcast
 from .client import ws_connect
 from .closing import WSCloseHandshake, WSCloseInfo, WSDisconnectCause, WSDisconnectKind
 from .deflate import PermessageDeflate
@@ -59,6 +59,7 @@ __all__ = [
     "WSUpgradeResponse",
     "WSUpgradeResponseWithListener",
     "__version__",
+    "broadcast",
     "ws_connect",
     "ws_create_server",
     "ws_create_unix_server",

@@ -17,6 +17,29 @@ _Payload = Union[str, Buffer, None]
 
 POLLER: Optional[str]
 
+def broadcast(
+    transports: Iterable[WSTransport], msg_type: int, message: _Payload
+) -> list[WSTransport]:
+    """Send one message to many connections of a server (RFC 6455, 5.6).
+
+    The frame is built once, and compressed once for all who agreed on the same
+    permessage-deflate without context takeover; who takes its context over gets it
+    uncompressed.
+
+    transports: an iterable of WSTransport, all of servers of this loop.
+    msg_type: TEXT or BINARY; also PING or PONG.
+    message: as for send().
+
+    Returns the list of those that did not get it, in their order: more than their
+    max_write_buffer_size would wait to be written (nothing is counted as dropped,
+    and nobody is disconnected), they are inside a fragmented message, or closing or
+    closed. An error on one connection ends that one and concerns no other.
+
+    Raises TypeError (what is no WSTransport, the type of an argument), ValueError
+    (a client's transport, another msg_type, a control frame over 125 bytes), and
+    RuntimeError (a connection of another thread); then nothing was sent.
+    """
+
 def mask_kernel() -> str:
     """Return the name of the mask kernel of new connections: "avx2", "sse2",
     "neon" or "generic". The environment variable PICOWS_C_MASK forces one.
@@ -260,10 +283,12 @@ class WSReader:
         assembles: bool,
         max_message_size: int,
         deflate: Optional[Deflate],
+        coalesces: bool,
         /,
     ) -> None:
         """The handshake is done: what follows are frames; extended allows RSV bits,
-        assembles asks for whole messages, deflate is None or a Deflate.
+        assembles asks for whole messages, deflate is None or a Deflate, coalesces
+        lets what the callbacks of one read send leave together.
         """
     def _stop_frames(self) -> None:
         """Deliver nothing more; discard what comes."""
@@ -381,8 +406,8 @@ class Stream:
         """
     def _tls_is_direct(self) -> bool:
         """Return whether OpenSSL is called past the SSLObject."""
-    def _bind(self, transport: WSTransport, /) -> None:
-        """Be the way out of a WSTransport."""
+    def _bind(self, transport: WSTransport, busy_poll: float, /) -> None:
+        """Be the way out of a WSTransport; ask for so many seconds after input."""
     def _lost(self, exc: Optional[BaseException], /) -> None:
         """Tell the protocol; scheduled by the stream."""
     def _tls_failed(self, exc: BaseException, /) -> None:

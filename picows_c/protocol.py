@@ -101,7 +101,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             self._loop,
         )
         if isinstance(underlying, _core.Stream):
-            underlying._bind(self.transport)
+            underlying._bind(self.transport, self._options.busy_poll)
         self._arm(self._options.handshake_timeout, self._handshake_timed_out)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
@@ -215,6 +215,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             self._options.assemble_messages,
             self._options.max_message_size,
             deflate,
+            self._options.coalesce_writes,
         )
         try:
             listener.on_ws_connected(transport)

@@ -22,11 +22,11 @@ EXT_STOREYS = [
     {"stream_type", "stream_tls", "acceptor", "reader_type"},
     {"stream"},
     {"tls", "reader"},
-    {"transport_type"},
+    {"transport_type", "broadcast"},
     {"transport", "frame"},
     {"loop_io", "deflate"},
     {"io", "watch"},
-    {"state", "object", "view", "raise", "compat"},
+    {"state", "object", "args", "view", "raise", "compat"},
 ]
 
 # Who may import whom in the package; what only types need does not count.

@@ -1,5 +1,6 @@
 /* module.c - the module's definition and its life; nothing else. */
 #include "acceptor.h"
+#include "broadcast.h"
 #include "deflate.h"
 #include "frame.h"
 #include "poller.h"
@@ -29,6 +30,8 @@ static PyMethodDef module_methods[] = {
     {"_forked", module_forked, METH_NOARGS,
      "_forked($module, /)\n--\n\nRuns in a forked child: forget all mask "
      "keys."},
+    {"broadcast", (PyCFunction)(void (*)(void))pyws_broadcast,
+     METH_FASTCALL | METH_KEYWORDS, pyws_broadcast_doc},
     {"mask_kernel", module_mask_kernel, METH_NOARGS,
      "mask_kernel($module, /)\n--\n\n"
      "Return the name of the mask kernel of new connections: \"avx2\", "

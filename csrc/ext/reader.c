@@ -506,8 +506,13 @@ reader_frames(WSReaderObject *r, int *frames)
                        : pyws_transport_trace(t, 0, head.opcode, head.fin,
                                               head.rsv, head.payload_len);
         if (found > 0 && rc == 0 && r->mode == PYWS_READ_FRAMES) {
+            t->coalescing = r->coalesces &&
+                            ws_ring_len(&r->ring) > head.len + head.payload_len;
             rc = reader_frame(r, t, &head);
         }
+    }
+    if (pyws_transport_end_read(t) < 0) {
+        rc = -1;
     }
     Py_DECREF(t);
     return rc;

@@ -61,6 +61,9 @@ typedef struct {
     uint64_t input;
     /* assembles: the listener gets whole messages. */
     uint8_t assembles;
+    /* coalesces: what is sent from the callbacks of one read leaves together.
+     */
+    uint8_t coalesces;
     /* checked is how much of the payload of the frame that is not complete yet
      * was unmasked and found to be text. */
     size_t checked;

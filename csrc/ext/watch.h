@@ -59,6 +59,9 @@ struct pyws_watch {
     /* hot is the token to ask first, hot_left how often more. */
     uint64_t hot;
     int hot_left;
+    /* busy_until is the moment (ws_clock_us) until which the kernel is asked
+     * again and again; 0 for not at all. */
+    int64_t busy_until;
     /* wake is called when something pends while no turn is running. */
     int (*wake)(struct pyws_watch *w);
     /* first and last are called when the table gets its first owner and loses
