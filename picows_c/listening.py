@@ -53,7 +53,15 @@ class WSServerStats(NamedTuple):
     refused: int
 
 
-class WSServer(asyncio.AbstractServer):
+if TYPE_CHECKING:
+    # For type checkers only: users of picows write ``server: asyncio.Server = ...``, and nothing of
+    # its surface is missing. At run time an asyncio.Server would bring sockets of its own.
+    _Server = asyncio.Server
+else:
+    _Server = asyncio.AbstractServer
+
+
+class WSServer(_Server):
     """A server as asyncio.Server is one in CPython 3.13, on every version and either way.
 
     It listens on the poller where there is one, else through the loop's own servers.

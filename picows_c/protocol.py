@@ -35,7 +35,8 @@ _PLAIN_TRANSPORTS = {
 }
 
 
-class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
+# (The two callbacks that are C take their argument by position, as event loops give it.)
+class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[reportIncompatibleMethodOverride]
     """The life of one connection.
 
     HANDSHAKE -> OPEN -> SHUTTING -> LOST; an end may come from each. One timer serves whichever

@@ -226,6 +226,8 @@ class SelfSigned:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
     kind = Certificates if importlib.util.find_spec("trustme") else SelfSigned
+    if kind is SelfSigned:
+        require("trustme, or the openssl program", shutil.which("openssl"), "the tests with TLS")
     return kind(tmp_path_factory.mktemp("certificates"))
 
 
