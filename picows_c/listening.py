@@ -21,7 +21,7 @@ from . import _core
 from .enums import WSCloseCode
 from .options import WSSocketOptions, check_timeout
 from .poller import Poller
-from .stream import Stream, resolve, set_nodelay, start_tls
+from .stream import Stream, StreamSocket, resolve, set_nodelay, start_tls
 
 if TYPE_CHECKING:
     from .server import ServerProtocol
@@ -419,22 +419,23 @@ class Listening:
 
         self._retries[acceptor] = self._loop.call_later(_ACCEPT_RETRY, again)
 
-    def _accepted(self, fd: int) -> None:
-        """Begin with a connection; called by the acceptor, who gives the descriptor up."""
+    def _accepted(self, fd: int, peername: Optional[tuple[Any, ...]]) -> None:
+        """Begin with a connection; called by the acceptor, who gives the descriptor up.
+
+        peername: where the acceptor knows it.
+        """
         context = self._context.copy()
         try:
             protocol = context.run(self._server._make_protocol, self._server)
-            stream = Stream(self._poller, self._loop, fd, protocol, context, {})
+            # What can be asked once the connection has gone, too.
+            extra: dict[str, Any] = {"peername": peername}
+            stream = Stream(self._poller, self._loop, fd, protocol, context, extra)
         except BaseException:
             os.close(fd)
             raise
-        # What can be asked once the connection has gone.
-        with contextlib.suppress(OSError):
-            sock = socket.socket(fileno=fd)
-            try:
-                stream._extra["peername"] = sock.getpeername()
-            finally:
-                sock.detach()
+        if peername is None:
+            with contextlib.suppress(OSError):
+                extra["peername"] = StreamSocket(stream).getpeername()
         if self._ssl is None:
             self._begin(context, protocol, stream)
             return

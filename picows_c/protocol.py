@@ -115,7 +115,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self._stop_frames()
         transport._stop_sending()
         transport._is_disconnected = True
-        transport._note_cause(self._cause_of_loss(exc))
+        if transport.disconnect_cause is None:
+            transport._note_cause(self._cause_of_loss(exc))
         self._log(logging.INFO, "Disconnected%s", f": {exc!r}" if exc is not None else "")
         try:
             if self._is_open and listener is not None:

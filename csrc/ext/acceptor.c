@@ -27,6 +27,21 @@ acceptor_call(AcceptorObject *a, PyObject *result)
     return 0;
 }
 
+/* What getpeername() would return for an IP socket; None otherwise, also where
+ * a scope needs its zone's name. */
+static PyObject *
+acceptor_peername(const struct ws_sock_addr *peer)
+{
+    if (peer->version == 4) {
+        return Py_BuildValue("(sI)", peer->host, peer->port);
+    }
+    if (peer->version == 6 && peer->scope_id == 0) {
+        return Py_BuildValue("(sIII)", peer->host, peer->port, peer->flowinfo,
+                             peer->scope_id);
+    }
+    Py_RETURN_NONE;
+}
+
 static int
 acceptor_exhausted(AcceptorObject *a, int error)
 {
@@ -50,11 +65,13 @@ pyws_acceptor_serve(AcceptorObject *a)
 
     Py_INCREF(a);
     for (int i = 0; rc == 0 && i < ACCEPTOR_BATCH && a->fd >= 0; i++) {
-        ptrdiff_t fd = ws_sock_accept(a->fd);
+        struct ws_sock_addr peer;
+        ptrdiff_t fd = ws_sock_accept(a->fd, &peer);
         if (fd >= 0) {
             PyObject *server = Py_NewRef(a->server);
             rc = acceptor_call(
-                a, PyObject_CallMethod(server, "_accepted", "i", (int)fd));
+                a, PyObject_CallMethod(server, "_accepted", "iN", (int)fd,
+                                       acceptor_peername(&peer)));
             Py_DECREF(server);
         }
         else if (ws_sock_would_block(fd)) {
