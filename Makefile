@@ -72,9 +72,17 @@ asan: $(BUILT) $(VENV)/.test  ## the Python suite under AddressSanitizer and Und
 
 leaks: $(BUILT) $(VENV)/.test  ## reference counts and memory over thousands of connections, a process each
 	$(PY) tests/leaks/run.py
+	$(PY) tests/leaks/refcounts.py
 
-fuzz:  ## each fuzz target for T seconds (make fuzz T=60)
+fuzz: $(BUILT) $(VENV)/.test  ## each fuzz target for T seconds (make fuzz T=60)
 	tests/fuzz/run.sh $(T)
+	$(PY) tests/fuzz/calls.py --seconds $(T)
+
+check: $(VENV)/.venv  ## gcc -fanalyzer, clang-tidy, cppcheck
+	PYTHON=$(PY) tests/check.sh
+
+tsan: $(BUILT) $(VENV)/.test  ## data races, with a free-threaded CPython under TSan (PYTHON_TSAN=...)
+	$(PY) tests/tsan/run.py
 
 # The real peers that do not come from PyPI. Without npm their tests are skipped, and say so.
 peers: tests/peers/node_modules/.package-lock.json

@@ -202,7 +202,12 @@ class Connection(WSListener):
         weights = [weight for weight, _ in calls]
         chosen = self.rng.choices([call for _, call in calls], weights)[0]
         name = getattr(chosen, "__name__", "?")
-        if self.is_in_watermark and chosen in (self.send_data, self.send_reused, self.corked):
+        if self.is_in_watermark and chosen in (
+            self.send_data,
+            self.send_reused,
+            self.corked,
+            self.sneak,
+        ):
             return
         self.note(f"call {name} in {where}")
         chosen()
