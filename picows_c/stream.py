@@ -71,7 +71,7 @@ class StreamSocket:
 class Stream(_core.Stream):
     """A connection on the poller, with the surface of asyncio.Transport."""
 
-    __slots__ = ("_end_timer", "_extra", "_shutdown_timeout")
+    __slots__ = ("_context", "_end_timer", "_extra", "_shutdown_timeout")
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class Stream(_core.Stream):
         extra: dict[str, Any],
     ) -> None:
         super().__init__(poller, loop, fd, protocol, context)
+        self._context = context
         self._extra = extra
         self._shutdown_timeout = DEFAULT_TLS_SHUTDOWN_TIMEOUT
         self._end_timer: Optional[asyncio.TimerHandle] = None
@@ -94,10 +95,12 @@ class Stream(_core.Stream):
 
     def _lost(self, exc: Optional[BaseException], /) -> None:
         timer = getattr(self, "_end_timer", None)  # not there where __init__ has not run
-        if timer is not None:
-            timer.cancel()
-            self._end_timer = None
-        super()._lost(exc)
+        try:
+            if timer is not None:
+                timer.cancel()
+                self._end_timer = None
+        finally:
+            _core.Stream._lost(self, exc)  # super() takes memory, and this must not fail
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what asyncio's transports know by that name.

@@ -33,6 +33,8 @@ typedef struct {
     struct pyws_tls *tls;
     /* tls_done is called when the handshake ends: with None or an exception. */
     PyObject *tls_done;
+    /* lost_for: lost, and the loop could not be told yet: no memory. */
+    PyObject *lost_for;
     /* out is what the kernel did not take yet. */
     struct ws_queue out;
     size_t high, low;
@@ -122,10 +124,8 @@ int pyws_stream_give(StreamObject *s, const uint8_t *p, size_t n);
 int pyws_stream_eof(StreamObject *s);
 int pyws_stream_no_input(StreamObject *s, ptrdiff_t result);
 
-/* With a TLS filter, stream_tls.c. */
-
-/* pyws_stream_write_tls encrypts and sends bytes, pyws_stream_send_tls a frame;
- * what the system refuses waits. */
+/* In stream_tls.c: pyws_stream_write_tls encrypts and sends bytes,
+ * pyws_stream_send_tls a frame; what the system refuses waits. */
 int pyws_stream_write_tls(StreamObject *s, const uint8_t *p, size_t n);
 int pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out);
 

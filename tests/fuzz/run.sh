@@ -6,7 +6,7 @@
 #   SECONDS   runs each for so long (10 where nothing is said)
 #   replay    runs each on the inputs of tests/fuzz/corpus/TARGET, and no other
 #   merge     adds to tests/fuzz/corpus/TARGET what build/fuzz/corpus/TARGET
-#             covers beyond it, as few files as can be
+#             covers beyond it, in as few bytes as can be
 #
 # What was found interesting stays in build/fuzz/corpus/TARGET.  An input that
 # fails is written to build/fuzz/TARGET-...; run build/fuzz/TARGET with it as
@@ -129,7 +129,7 @@ for target in "${targets[@]}"; do
     merge)
         rm -rf "$out/merged"
         mkdir -p "$out/merged"
-        run_target "$target" -set_cover_merge=1 -reduce_inputs=1 "$out/merged" \
+        run_target "$target" -merge=1 -use_counters=0 "$out/merged" \
             "$seeds" "$corpus" || continue
         rm -rf "$seeds"
         mv "$out/merged" "$seeds"

@@ -62,6 +62,7 @@ class Peer:
         self.close_sent = False
         self.clean_end = False
         self.was_reset = False
+        self.is_finishing = False
         self.handshake_is_broken = rng.random() < 0.04
         self._writing = asyncio.Lock()  # one frame at a time
 
@@ -229,7 +230,7 @@ class Peer:
             if kind < 0.6:
                 self.note("peer sends")
                 await self._write(b"".join(self.frames_next()))
-            elif kind < 0.7:
+            elif kind < 0.7 and not self.is_finishing:
                 self.note("peer stops reading")
                 self.gate.clear()
             elif kind < 0.8:

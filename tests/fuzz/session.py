@@ -90,7 +90,7 @@ class Connection(WSListener):
         self.tasks: list[asyncio.Task[Any]] = []
         self.in_message = False
         self.was_dropped = False
-        self.is_in_watermark = False
+        self.in_watermark = 0
         self.is_finishing = False
         self.depth = 0
         self.lively = self.rng.random()
@@ -140,11 +140,11 @@ class Connection(WSListener):
 
     def watermark(self) -> None:
         # Inside a send(): what is sent here comes behind it on the wire, and is noted before it.
-        self.is_in_watermark = True
+        self.in_watermark += 1
         try:
             self.some_calls("watermark")
         finally:
-            self.is_in_watermark = False
+            self.in_watermark -= 1
 
     def on_ws_error(self, transport: Any, exc: Exception, where: str) -> None:
         self.note(f"on_ws_error {where} {exc!r}")
@@ -202,8 +202,9 @@ class Connection(WSListener):
         weights = [weight for weight, _ in calls]
         chosen = self.rng.choices([call for _, call in calls], weights)[0]
         name = getattr(chosen, "__name__", "?")
-        if self.is_in_watermark and chosen in (
+        if self.in_watermark and chosen in (
             self.send_data,
+            self.send_ping,
             self.send_reused,
             self.corked,
             self.sneak,
@@ -450,8 +451,8 @@ class Connection(WSListener):
     async def finish(self) -> None:
         """End the connection if nobody has; wait until it has ended, and check what came."""
         rng, transport, peer = self.rng, self.transport, self.peer
+        self.is_finishing = peer.is_finishing = True
         peer.gate.set()
-        self.is_finishing = True
         if transport is not None:
             self.note("finish")
             transport.resume_reading()
