@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest asan leaks fuzz check tsan bench autobahn autobahn-install differential peers oracle format lint types docs dist clean
+.PHONY: help dev demo test ctest pytest asan leaks fuzz check tsan nomem bench autobahn autobahn-install differential peers oracle format lint types docs dist clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ check: $(VENV)/.venv  ## gcc -fanalyzer, clang-tidy, cppcheck
 
 tsan: $(BUILT) $(VENV)/.test  ## data races, with a free-threaded CPython under TSan (PYTHON_TSAN=...)
 	$(PY) tests/tsan/run.py
+
+nomem: $(BUILT) $(VENV)/.test  ## every allocation made to fail in turn, for each kind of connection
+	$(PY) tests/nomem/run.py
+	$(PY) tests/nomem/run.py --transport loop
 
 # The real peers that do not come from PyPI. Without npm their tests are skipped, and say so.
 peers: tests/peers/node_modules/.package-lock.json

@@ -152,15 +152,19 @@ def start_tls(
         stream.abort()
 
     def finished(error: Optional[BaseException]) -> None:
-        timer.cancel()
-        if error is None:
-            stream._extra.update(
-                sslcontext=context,
-                ssl_object=sslobj,
-                peercert=sslobj.getpeercert(),
-                cipher=sslobj.cipher(),
-                compression=sslobj.compression(),
-            )
+        try:
+            timer.cancel()
+            if error is None:
+                stream._extra.update(
+                    sslcontext=context,
+                    ssl_object=sslobj,
+                    peercert=sslobj.getpeercert(),
+                    cipher=sslobj.cipher(),
+                    compression=sslobj.compression(),
+                )
+        except BaseException as failure:
+            done(failure)  # somebody waits for it
+            raise
         done(late[0] if late else error)
 
     timer = loop.call_later(timeout, timed_out)
@@ -304,6 +308,7 @@ async def secure_stream(
         start_tls(stream, loop, context, done, server_side=False, **options)
         await waiter
     except BaseException:
+        waiter.cancel()  # nobody will ask what became of it
         stream.abort()
         raise
     if stream._fileno() < 0:

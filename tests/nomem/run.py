@@ -405,8 +405,9 @@ SCENARIOS: dict[str, tuple[Steps, bool, bool, dict[str, Any], bool]] = {
 def is_memory(error: Any) -> bool:
     """Return whether an exception says that there was no memory."""
     if isinstance(error, SystemError):
-        # CPython 3.11 loses a MemoryError here and there. It names the C function that did it.
-        return "without" in str(error) and "picows_c" not in str(error)
+        # CPython loses a MemoryError here and there, or forgets it. It names whose call did it.
+        is_lost = "without" in str(error) or isinstance(error.__cause__, MemoryError)
+        return is_lost and "picows_c" not in str(error)
     # zlib's own exception says Z_MEM_ERROR.
     return isinstance(error, MemoryError) or "Error -4 " in str(error)
 
