@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest quick asan leaks fuzz bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
+.PHONY: help dev demo test ctest pytest quick asan leaks fuzz check tsan nomem bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,9 +75,21 @@ quick: $(BUILT) $(VENV)/.test  ## the part of the Python suite that tests each w
 
 leaks: $(BUILT) $(VENV)/.test  ## reference counts and memory over thousands of connections, a process each
 	$(PY) tests/leaks/run.py
+	$(PY) tests/leaks/refcounts.py
 
-fuzz:  ## each fuzz target for T seconds (make fuzz T=60)
+fuzz: $(BUILT) $(VENV)/.test  ## each fuzz target for T seconds (make fuzz T=60)
 	tests/fuzz/run.sh $(T)
+	$(PY) tests/fuzz/calls.py --seconds $(T)
+
+check: $(VENV)/.venv  ## gcc -fanalyzer, clang-tidy, cppcheck
+	PYTHON=$(PY) tests/check.sh
+
+tsan: $(BUILT) $(VENV)/.test  ## data races, with a free-threaded CPython under TSan (PYTHON_TSAN=...)
+	$(PY) tests/tsan/run.py
+
+nomem: $(BUILT) $(VENV)/.test  ## every allocation made to fail in turn, for each kind of connection
+	$(PY) tests/nomem/run.py
+	$(PY) tests/nomem/run.py --transport loop
 
 # The real peers that do not come from PyPI. Without npm their tests are skipped, and say so.
 peers: tests/peers/node_modules/.package-lock.json

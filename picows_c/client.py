@@ -113,7 +113,7 @@ class ClientProtocol(WSProtocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Fail the handshake where it was not done."""
-        super().connection_lost(exc)
+        WSProtocol.connection_lost(self, exc)  # super() takes memory
         if self._is_awaited():
             error = WSHandshakeError("the peer closed the connection during the handshake")
             error.__cause__ = exc

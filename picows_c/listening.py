@@ -419,27 +419,35 @@ class Listening:
 
         self._retries[acceptor] = self._loop.call_later(_ACCEPT_RETRY, again)
 
-    def _accepted(self, fd: int, peername: Optional[tuple[Any, ...]]) -> None:
-        """Begin with a connection; called by the acceptor, who gives the descriptor up.
+    def _accepted(self, fd: int, peername: Optional[tuple[Any, ...]]) -> Stream:
+        """Make a stream of a descriptor; where this raises it stays the acceptor's, who called.
 
         peername: where the acceptor knows it.
         """
         context = self._context.copy()
-        try:
-            protocol = context.run(self._server._make_protocol, self._server)
-            # What can be asked once the connection has gone, too.
-            extra: dict[str, Any] = {"peername": peername}
-            stream = Stream(self._poller, self._loop, fd, protocol, context, extra)
-        except BaseException:
-            os.close(fd)
-            raise
-        if peername is None:
-            with contextlib.suppress(OSError):
-                extra["peername"] = StreamSocket(stream).getpeername()
-        if self._ssl is None:
-            self._begin(context, protocol, stream)
-            return
+        protocol = context.run(self._server._make_protocol, self._server)
+        # What can be asked once the connection has gone, too.
+        extra = {"peername": peername}
+        return Stream(self._poller, self._loop, fd, protocol, context, extra)
 
+    def _begun(self, stream: Stream) -> None:
+        """Begin with the connection; called by the acceptor with what _accepted() made."""
+        protocol = cast("ServerProtocol", stream.get_protocol())
+        try:
+            if stream._extra["peername"] is None:
+                with contextlib.suppress(OSError):
+                    stream._extra["peername"] = StreamSocket(stream).getpeername()
+            if self._ssl is None:
+                self._begin(stream._context, protocol, stream)
+            else:
+                self._begin_tls(self._ssl, protocol, stream)
+        except BaseException:
+            self._give_up(protocol, stream)
+            raise
+
+    def _begin_tls(
+        self, context: ssl_module.SSLContext, protocol: ServerProtocol, stream: Stream
+    ) -> None:
         def done(error: Optional[BaseException]) -> None:
             if error is None:
                 self._begin(None, protocol, stream)
@@ -447,19 +455,15 @@ class Listening:
                 protocol.tls_failed(error)
 
         protocol.tls_started(cast("asyncio.Transport", stream))
-        try:
-            start_tls(
-                stream,
-                self._loop,
-                self._ssl,
-                done,
-                server_side=True,
-                handshake_timeout=self._ssl_handshake_timeout,
-                shutdown_timeout=self._ssl_shutdown_timeout,
-            )
-        except BaseException:
-            self._give_up(protocol, stream)
-            raise
+        start_tls(
+            stream,
+            self._loop,
+            context,
+            done,
+            server_side=True,
+            handshake_timeout=self._ssl_handshake_timeout,
+            shutdown_timeout=self._ssl_shutdown_timeout,
+        )
 
     def _begin(
         self, context: Optional[contextvars.Context], protocol: ServerProtocol, stream: Stream

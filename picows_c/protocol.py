@@ -8,8 +8,10 @@ handshake.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from typing import TYPE_CHECKING, Any, Optional, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, cast
 
 from . import _core
 from .closing import WSDisconnectCause, WSDisconnectKind
@@ -33,6 +35,26 @@ _PLAIN_TRANSPORTS = {
     ("uvloop.loop", "TCPTransport"),
     ("uvloop.loop", "UnixTransport"),
 }
+
+
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
+
+def _ends(method: _Method) -> _Method:
+    """Have the connection dropped where a way to its end fails for want of memory.
+
+    Nobody would come back to it otherwise: its timer has fired, or was to be set.
+    """
+
+    @functools.wraps(method)
+    def ending(self: WSProtocol, *args: Any) -> None:
+        try:
+            method(self, *args)
+        except BaseException:
+            self._abort()
+            raise
+
+    return cast("_Method", ending)
 
 
 # (The two callbacks that are C take their argument by position, as event loops give it.)
@@ -106,25 +128,34 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Tell whoever waits; then let go of everything."""
-        self._disarm()
         transport, listener = self.transport, self.listener
         if transport is None or transport.is_disconnected:
+            self._disarm()
             return
-        if self._keepalive is not None:
-            self._keepalive.stop()
         self._stop_frames()
         transport._stop_sending()
         transport._is_disconnected = True
-        if transport.disconnect_cause is None:
-            transport._note_cause(self._cause_of_loss(exc))
-        self._log(logging.INFO, "Disconnected%s", f": {exc!r}" if exc is not None else "")
+        # Each step is made even where the one before it fails for want of memory.
         try:
-            if self._is_open and listener is not None:
-                listener.on_ws_disconnected(transport)
-        except Exception as error:
-            self._callback_raised("on_ws_disconnected", error, True)
+            self._disarm()
+            if self._keepalive is not None:
+                self._keepalive.stop()
+            if transport.disconnect_cause is None:
+                transport._note_cause(self._cause_of_loss(exc))
+            self._log(logging.INFO, "Disconnected%s", f": {exc!r}" if exc is not None else "")
         finally:
+            try:
+                if self._is_open and listener is not None:
+                    listener.on_ws_disconnected(transport)
+            except Exception as error:
+                self._callback_raised("on_ws_disconnected", error, True)
+            finally:
+                self._let_go(transport)
+
+    def _let_go(self, transport: WSTransport) -> None:
+        try:
             transport._finish()
+        finally:
             self._free()
             self.listener = None
             if self._underlying is not None:
@@ -230,6 +261,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
 
     # ---- errors ----
 
+    @_ends
     def _callback_failed(self, where: str, error: Exception, invalid_text: bool) -> None:
         """Decide what an exception beside a frame means; called by the reader."""
         if self._options.disconnect_on_exception or isinstance(error, WSProtocolError):
@@ -238,6 +270,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         else:
             self._callback_raised(where, error, False)
 
+    @_ends
     def _fail_callback(
         self, where: str, error: Exception, code: int = WSCloseCode.INTERNAL_ERROR
     ) -> None:
@@ -247,6 +280,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self._callback_raised(where, error, True)
         self._fail(WSDisconnectKind.LOCAL_ERROR, code, reason, error)
 
+    @_ends
     def _protocol_failed(self, code: int, text: str) -> None:
         """Fail the connection (RFC 6455, 7.1.7): the peer broke a rule; called by the reader."""
         self._log(logging.ERROR, "Protocol error, close code %d: %s", code, text)
@@ -275,6 +309,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         else:
             self._log(logging.ERROR, "Unhandled exception in %s", where, exc_info=error)
 
+    @_ends
     def _fail(
         self, kind: WSDisconnectKind, code: int, reason: Optional[str], error: Optional[Exception]
     ) -> None:
@@ -320,6 +355,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         if self._keepalive is not None:
             self._keepalive.pong_received()
 
+    @_ends
     def _ping_timed_out(self) -> None:
         """Give up a peer that shows no sign of life."""
         seconds = self._options.ping_reply_timeout
@@ -333,6 +369,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         transport.send_close(WSCloseCode.GOING_AWAY, text)
         self._abort()
 
+    @_ends
     def _auto_ping_failed(self, error: Exception) -> None:
         self._callback_raised("send_user_specific_ping", error, False)
         text = "an exception occurred in auto-ping loop"
@@ -355,6 +392,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         if not paused:
             self._loop.call_soon(self._go_on)
 
+    @_ends
     def _overflowed(self) -> None:
         """End the connection: too much waits to be written; called by the transport."""
         limit = self._options.max_write_buffer_size
@@ -376,6 +414,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         if not transport._is_close_frame_received and not transport.is_disconnected:
             self._arm(self._options.close_timeout, self._close_timed_out)
 
+    @_ends
     def _close_timed_out(self) -> None:
         assert self.transport is not None
         self._log(logging.INFO, "the peer did not answer our CLOSE in time")
@@ -395,6 +434,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             )
         transport._note_cause(cause)
 
+    @_ends
     def _close_complete(self) -> None:
         """End the closing handshake; called by the reader when both CLOSE frames have passed.
 
@@ -406,6 +446,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         elif not self._is_shutting:
             self._arm(self._options.close_timeout, self._abort)
 
+    @_ends
     def disconnect(self, graceful: bool) -> None:
         """End the connection without a further frame."""
         if self.transport is not None:
@@ -424,6 +465,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         """Give up on a peer that goes on sending after the end; called by the reader."""
         self._abort()
 
+    @_ends
     def _shut(self) -> None:
         """Send what waits, then end our side; and linger, so that the peer can read it.
 
@@ -457,14 +499,17 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             underlying.close()
             self._arm(timeout, self._abort)
 
+    @_ends
     def _linger(self) -> None:
         wait = _LINGER
         if self._deadline is not None:
             wait = min(wait, self._deadline - self._loop.time())
         self._arm(max(wait, 0.0), self._linger_over)
 
+    @_ends
     def _linger_over(self) -> None:
-        assert self._underlying is not None
+        if self._underlying is None:
+            return  # lost already; without memory a timer cannot be cancelled
         late = self._deadline is not None and self._loop.time() >= self._deadline
         if late or self._underlying.get_write_buffer_size() == 0:
             self._abort()

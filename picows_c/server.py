@@ -129,7 +129,7 @@ class ServerProtocol(WSProtocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Let the server know."""
         try:
-            super().connection_lost(exc)
+            WSProtocol.connection_lost(self, exc)  # super() takes memory
         finally:
             self._server._detach(self)
 

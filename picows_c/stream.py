@@ -71,7 +71,7 @@ class StreamSocket:
 class Stream(_core.Stream):
     """A connection on the poller, with the surface of asyncio.Transport."""
 
-    __slots__ = ("_end_timer", "_extra", "_shutdown_timeout")
+    __slots__ = ("_context", "_end_timer", "_extra", "_shutdown_timeout")
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class Stream(_core.Stream):
         extra: dict[str, Any],
     ) -> None:
         super().__init__(poller, loop, fd, protocol, context)
+        self._context = context
         self._extra = extra
         self._shutdown_timeout = DEFAULT_TLS_SHUTDOWN_TIMEOUT
         self._end_timer: Optional[asyncio.TimerHandle] = None
@@ -94,10 +95,12 @@ class Stream(_core.Stream):
 
     def _lost(self, exc: Optional[BaseException], /) -> None:
         timer = getattr(self, "_end_timer", None)  # not there where __init__ has not run
-        if timer is not None:
-            timer.cancel()
-            self._end_timer = None
-        super()._lost(exc)
+        try:
+            if timer is not None:
+                timer.cancel()
+                self._end_timer = None
+        finally:
+            _core.Stream._lost(self, exc)  # super() takes memory, and this must not fail
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what asyncio's transports know by that name.
@@ -149,15 +152,19 @@ def start_tls(
         stream.abort()
 
     def finished(error: Optional[BaseException]) -> None:
-        timer.cancel()
-        if error is None:
-            stream._extra.update(
-                sslcontext=context,
-                ssl_object=sslobj,
-                peercert=sslobj.getpeercert(),
-                cipher=sslobj.cipher(),
-                compression=sslobj.compression(),
-            )
+        try:
+            timer.cancel()
+            if error is None:
+                stream._extra.update(
+                    sslcontext=context,
+                    ssl_object=sslobj,
+                    peercert=sslobj.getpeercert(),
+                    cipher=sslobj.cipher(),
+                    compression=sslobj.compression(),
+                )
+        except BaseException as failure:
+            done(failure)  # somebody waits for it
+            raise
         done(late[0] if late else error)
 
     timer = loop.call_later(timeout, timed_out)
@@ -301,6 +308,7 @@ async def secure_stream(
         start_tls(stream, loop, context, done, server_side=False, **options)
         await waiter
     except BaseException:
+        waiter.cancel()  # nobody will ask what became of it
         stream.abort()
         raise
     if stream._fileno() < 0:

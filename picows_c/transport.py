@@ -253,8 +253,10 @@ class WSTransport(_core.WSTransport):
 
     def _finish(self) -> None:
         self._lost()
-        for waiter in self._take_drain_waiters():
-            waiter.set_exception(ConnectionResetError("connection lost"))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        self._waiter = None
+        try:
+            for waiter in self._take_drain_waiters():
+                waiter.set_exception(ConnectionResetError("connection lost"))
+        finally:
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+            self._waiter = None

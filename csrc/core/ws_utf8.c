@@ -51,7 +51,7 @@ utf8_lead(struct ws_utf8 *u, uint8_t b)
     if (b < 0xC2) {
         return 0;
     }
-    else if (b < 0xE0) {
+    if (b < 0xE0) {
         u->need = 1;
     }
     else if (b < 0xF0) {

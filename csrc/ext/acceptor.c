@@ -42,6 +42,34 @@ acceptor_peername(const struct ws_sock_addr *peer)
     Py_RETURN_NONE;
 }
 
+/* Hands |fd| to the server: _accepted() makes a stream of it, and it stays ours
+ * where that fails; _begun() does the rest.  Both are there before the first
+ * is called, so that no stream is left without anybody who begins with it. */
+static int
+acceptor_begin(AcceptorObject *a, int fd, const struct ws_sock_addr *peer)
+{
+    PyObject *server = Py_NewRef(a->server);
+    PyObject *accepted = PyObject_GetAttrString(server, "_accepted");
+    PyObject *begun = PyObject_GetAttrString(server, "_begun");
+    PyObject *made = NULL, *result = NULL;
+
+    if (accepted != NULL && begun != NULL) {
+        made = PyObject_CallFunction(accepted, "iN", fd,
+                                     acceptor_peername(peer));
+    }
+    if (made == NULL) {
+        ws_sock_close(fd, 1);
+    }
+    else {
+        result = PyObject_CallOneArg(begun, made);
+    }
+    Py_XDECREF(made);
+    Py_XDECREF(begun);
+    Py_XDECREF(accepted);
+    Py_DECREF(server);
+    return acceptor_call(a, result);
+}
+
 static int
 acceptor_exhausted(AcceptorObject *a, int error)
 {
@@ -68,11 +96,7 @@ pyws_acceptor_serve(AcceptorObject *a)
         struct ws_sock_addr peer;
         ptrdiff_t fd = ws_sock_accept(a->fd, &peer);
         if (fd >= 0) {
-            PyObject *server = Py_NewRef(a->server);
-            rc = acceptor_call(
-                a, PyObject_CallMethod(server, "_accepted", "iN", (int)fd,
-                                       acceptor_peername(&peer)));
-            Py_DECREF(server);
+            rc = acceptor_begin(a, (int)fd, &peer);
         }
         else if (ws_sock_would_block(fd)) {
             break;

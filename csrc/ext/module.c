@@ -66,6 +66,7 @@ exec_names(pyws_state *state)
         {&state->str_unused_data, "unused_data"},
         {&state->str_eof, "eof"},
         {&state->str_pop, "pop"},
+        {&state->str_connection_lost, "connection_lost"},
         {&state->str_head_received, "_head_received"},
         {&state->str_callback_failed, "_callback_failed"},
         {&state->str_close_complete, "_close_complete"},
@@ -174,6 +175,7 @@ module_exec(PyObject *module)
   visit(state->str_unused_data);           \
   visit(state->str_eof);                   \
   visit(state->str_pop);                   \
+  visit(state->str_connection_lost);       \
   visit(state->str_head_received);         \
   visit(state->str_callback_failed);       \
   visit(state->str_close_complete);        \

@@ -474,6 +474,7 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     /* A short payload leaves the ring as it is unmasked; a long one stays and
      * is held. Control frames are always short. */
     if (len > PYWS_FRAME_INLINE) {
+        WS_ASSERT(frame != NULL); /* what is not delivered is short */
         payload = received;
         frame->block = ws_ring_block(&r->ring);
         ws_block_incref(frame->block);

@@ -69,6 +69,7 @@ typedef struct pyws_state {
     PyObject *str_eof;
     PyObject *str_pop;
     // ... on the protocol
+    PyObject *str_connection_lost;
     PyObject *str_head_received;
     PyObject *str_callback_failed;
     PyObject *str_close_complete;

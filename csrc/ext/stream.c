@@ -87,6 +87,7 @@ pyws_stream_forget(StreamObject *s)
     s->reader = NULL;
     Py_CLEAR(s->protocol);
     Py_CLEAR(s->loop);
+    Py_CLEAR(s->lost_for);
     Py_CLEAR(s->tls_done);
     struct pyws_tls *tls = s->tls;
     s->tls = NULL;
@@ -103,42 +104,70 @@ pyws_stream_abandon(StreamObject *s, int shut)
     Py_DECREF(s);
 }
 
+/* Has the loop tell whoever has to know, in its next iteration. */
+static int
+stream_tell(StreamObject *s, PyObject *exc)
+{
+    if (!s->tls_handshaking || s->tls_done == NULL) {
+        return s->protocol == NULL ? 0 : stream_call_soon(s, "_lost", exc);
+    }
+    /* Nobody has seen the connection yet. */
+    PyObject *error = exc;
+    if (exc == Py_None) {
+        error = PyObject_CallFunction(
+            PyExc_ConnectionResetError, "s",
+            "the connection was closed during the TLS handshake");
+    }
+    else {
+        Py_INCREF(error);
+    }
+    int rc = error == NULL ? -1 : stream_call_soon(s, "_tls_failed", error);
+    Py_XDECREF(error);
+    return rc;
+}
+
+/* Out of memory: the poller comes back to the stream, and the loop is told
+ * then.  A descriptor whose write side was shut down is always writable. */
+static void
+stream_tell_later(StreamObject *s, PyObject *exc)
+{
+    if (s->lost_for == NULL) {
+        s->lost_for = Py_NewRef(exc);
+    }
+    (void)ws_sock_end_writing(s->fd);
+    if (pyws_stream_update(s) < 0) {
+        PyErr_Clear();
+    }
+}
+
 /* The connection is lost, for |exc| (an exception or None, borrowed): nothing
  * is sent or received any more, and connection_lost() runs in the loop's next
  * iteration, never inside a call of the user. */
 int
 pyws_stream_lost(StreamObject *s, PyObject *exc)
 {
-    int rc = 0;
     if (s->fd < 0) {
         return 0;
     }
     Py_INCREF(s);
     s->closing = 1;
-    stream_release(s, 1);
-    if (s->tls_handshaking && s->tls_done != NULL) {
-        /* Nobody has seen the connection yet. */
-        s->tls_handshaking = 0;
-        PyObject *error = exc;
-        if (exc == Py_None) {
-            error = PyObject_CallFunction(
-                PyExc_ConnectionResetError, "s",
-                "the connection was closed during the TLS handshake");
-        }
-        else {
-            Py_INCREF(error);
-        }
-        rc = error == NULL ? -1 : stream_call_soon(s, "_tls_failed", error);
-        Py_XDECREF(error);
-    }
-    else if (s->protocol != NULL) {
-        rc = stream_call_soon(s, "_lost", exc);
-    }
-    if (rc < 0) {
-        /* The loop is closed: nobody is there to be told. */
+    exc = Py_NewRef(s->lost_for != NULL ? s->lost_for : exc);
+    int rc = stream_tell(s, exc);
+    if (rc < 0 && PyErr_ExceptionMatches(PyExc_MemoryError) &&
+        s->slot != PYWS_NO_SLOT) {
         PyErr_Clear();
-        pyws_stream_forget(s);
+        stream_tell_later(s, exc);
     }
+    else {
+        s->tls_handshaking = 0;
+        stream_release(s, 1);
+        if (rc < 0) {
+            /* The loop is closed: nobody is there to be told. */
+            PyErr_Clear();
+            pyws_stream_forget(s);
+        }
+    }
+    Py_DECREF(exc);
     Py_DECREF(s);
     return 0;
 }
@@ -194,6 +223,9 @@ pyws_stream_update(StreamObject *s)
     unsigned bits = WS_POLL_HUP;
     if (s->fd < 0 || s->slot == PYWS_NO_SLOT) {
         return 0;
+    }
+    if (s->lost_for != NULL) {
+        return pyws_watch_bits(s->watch, s->slot, WS_POLL_OUT);
     }
     if (pyws_stream_is_reading(s)) {
         bits = WS_POLL_IN;
@@ -623,6 +655,9 @@ pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
 {
     int rc;
 
+    if (s->lost_for != NULL) {
+        return pyws_stream_lost(s, Py_None);
+    }
     Py_INCREF(s);
     PyObject *context = Py_NewRef(s->context);
     if (PyContext_Enter(context) < 0) {

@@ -33,6 +33,8 @@ typedef struct {
     struct pyws_tls *tls;
     /* tls_done is called when the handshake ends: with None or an exception. */
     PyObject *tls_done;
+    /* lost_for: lost, and the loop could not be told yet: no memory. */
+    PyObject *lost_for;
     /* out is what the kernel did not take yet. */
     struct ws_queue out;
     size_t high, low;

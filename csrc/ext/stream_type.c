@@ -92,6 +92,7 @@ Stream_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(s->context);
     Py_VISIT(s->protocol);
     Py_VISIT(s->tls_done);
+    Py_VISIT(s->lost_for);
     return pyws_tls_traverse(s->tls, visit, arg);
 }
 
@@ -427,7 +428,7 @@ Stream_lost(PyObject *self, PyObject *exc)
     }
     Py_INCREF(protocol);
     PyObject *result =
-        PyObject_CallMethod(protocol, "connection_lost", "O", exc);
+        PyObject_CallMethodOneArg(protocol, s->state->str_connection_lost, exc);
     Py_DECREF(protocol);
     pyws_stream_forget(s);
     return result;

@@ -77,8 +77,8 @@ static const char *const libssl_names[] = {
     "ERR_clear_error",
 };
 
-_Static_assert(sizeof(libssl) == sizeof(void *) * sizeof(libssl_names) /
-                                     sizeof(libssl_names[0]),
+_Static_assert(sizeof(libssl) / sizeof(void *) ==
+                   sizeof(libssl_names) / sizeof(libssl_names[0]),
                "a name for each function");
 
 /* Our kind of BIO; NULL where there is no direct way. */
@@ -136,7 +136,9 @@ rings_read(BIO *bio, char *p, int n)
     if (len > (size_t)n) {
         len = (size_t)n;
     }
-    memcpy(p, ws_ring_peek(&io->in), len);
+    const uint8_t *from = ws_ring_peek(&io->in);
+    WS_ASSERT(from != NULL); /* there is something in it */
+    memcpy(p, from, len);
     ws_ring_consume(&io->in, len);
     return (int)len;
 }

@@ -9,6 +9,7 @@
 #   tsan      the same references under ThreadSanitizer (suite "block")
 #   aarch64   another processor, through qemu: NEON
 #   s390x     another one: big-endian
+#   fuzz      the fuzz targets on their corpora (tests/fuzz/run.sh replay)
 #   all       all of these (the default)
 #
 # A target whose tool is missing prints a line that begins with SKIP; with
@@ -158,7 +159,20 @@ target_s390x() {
     cross s390x s390x
 }
 
-all=(native release clang valgrind atomic tsan aarch64 s390x)
+target_fuzz() {
+    local log=build/ctest/fuzz.log
+    mkdir -p build/ctest
+    if tests/fuzz/run.sh replay >"$log" 2>&1; then
+        grep -E '^SKIP' "$log" && skipped+=(fuzz) && return 0
+        echo "PASS fuzz: $(grep -c '^PASS' "$log") targets"
+    else
+        tail -n 60 "$log"
+        echo "FAIL fuzz: see $log"
+        failed+=(fuzz)
+    fi
+}
+
+all=(native release clang valgrind atomic tsan aarch64 s390x fuzz)
 [ $# -gt 0 ] || set -- all
 for target in "$@"; do
     case " ${all[*]} all " in

@@ -3,24 +3,11 @@
  * that is named.  The first bytes of the input are also taken as a code and a
  * reason to be sent.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "ws_close.h"
 #include "ws_err.h"
 #include "ws_opcode.h"
 #include "ws_utf8.h"
-
-#define MUST(cond)                                               \
-  do {                                                           \
-    if (!(cond)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-      abort();                                                   \
-    }                                                            \
-  } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* 7.4, as a list of what is not allowed. */
 static int
@@ -38,8 +25,7 @@ static void
 write_check(const struct ws_close *close, const uint8_t *want, size_t len)
 {
     MUST(ws_close_len(close) == len);
-    uint8_t *out = malloc(len != 0 ? len : 1);
-    MUST(out != NULL);
+    uint8_t *out = fuzz_new(len);
     MUST(ws_close_write(out, close) == out + len);
     MUST(len == 0 || memcmp(out, want, len) == 0);
     free(out);
@@ -54,6 +40,7 @@ parse_check(const uint8_t *payload, size_t len)
 
     if (err != 0) {
         MUST(close.code == 0 && close.reason == NULL && close.reason_len == 0);
+        MUST(strcmp(ws_err_text(err), "unknown error") != 0);
     }
     if (len == 0) {
         MUST(err == 0 && close.code == 0);
@@ -87,6 +74,7 @@ send_check(unsigned code, const uint8_t *reason, size_t len)
     uint8_t payload[WS_CONTROL_MAX];
 
     if (err != 0) {
+        MUST(strcmp(ws_err_text(err), "unknown error") != 0);
         MUST(err == WS_ERR_SEND_CODE || err == WS_ERR_SEND_REASON ||
              err == WS_ERR_SEND_REASON_TEXT || err == WS_ERR_SEND_NO_CODE);
         MUST((err == WS_ERR_SEND_NO_CODE) == (code == 0));
@@ -105,11 +93,7 @@ send_check(unsigned code, const uint8_t *reason, size_t len)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t *copy = malloc(size != 0 ? size : 1);
-    MUST(copy != NULL);
-    if (size != 0) {
-        memcpy(copy, data, size);
-    }
+    uint8_t *copy = fuzz_copy(data, size);
     parse_check(copy, size);
     if (size >= 2) {
         unsigned code = (unsigned)copy[0] * 256 + copy[1];

@@ -7,30 +7,16 @@
  *     clang -fsanitize=fuzzer,address,undefined -Icsrc/core
  *           tests/fuzz/fuzz_http.c csrc/core/ws_http.c
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "ws_err.h"
 #include "ws_http.h"
-
-#define MUST(cond)                                               \
-  do {                                                           \
-    if (!(cond)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-      abort();                                                   \
-    }                                                            \
-  } while (0)
 
 /* piece_feed feeds the first |n| bytes of |head| from a block of just that
  * size.  What was looked at before is replaced by |garbage|. */
 static int
 piece_feed(struct ws_http *h, const uint8_t *head, size_t n, uint8_t garbage)
 {
-    uint8_t *copy = malloc(n != 0 ? n : 1);
-    MUST(copy != NULL);
-    if (n != 0)
-        memcpy(copy, head, n);
+    uint8_t *copy = fuzz_copy(head, n);
     if (n != 0)
         memset(copy, garbage, h->pos < n ? h->pos : n);
     int rc = ws_http_feed(h, copy, n);
@@ -172,8 +158,6 @@ same_check(const struct ws_http *a, const struct ws_http *b)
     MUST(memcmp(a->fields, b->fields, sizeof(a->fields)) == 0);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -198,6 +182,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     else {
         MUST(rc <= WS_ERR_HTTP_SYNTAX && rc >= WS_ERR_HTTP_TOO_MANY);
+        MUST(strcmp(ws_err_text(rc), "unknown error") != 0);
+        MUST(ws_err_http_status(rc) == 400 || rc <= WS_ERR_HTTP_TOO_LARGE);
         /* The byte at pos shows the error: without it there is none. */
         ws_http_init(&pieces, data[0] & 1);
         size_t fine = whole.pos - (rc == WS_ERR_HTTP_TOO_LARGE);

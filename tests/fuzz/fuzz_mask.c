@@ -5,21 +5,8 @@
  * The input begins with the key, the phase, two alignments and a cut; the rest
  * is the payload.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "ws_mask.h"
-
-#define MUST(cond)                                               \
-  do {                                                           \
-    if (!(cond)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-      abort();                                                   \
-    }                                                            \
-  } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { HEADER = 9, BEFORE = 64, AFTER = 64 };
 
@@ -28,8 +15,7 @@ enum { HEADER = 9, BEFORE = 64, AFTER = 64 };
 static uint8_t *
 block_new(size_t offset, size_t n)
 {
-    uint8_t *block = malloc(offset + n != 0 ? offset + n : 1);
-    MUST(block != NULL);
+    uint8_t *block = fuzz_new(offset + n);
     memset(block, 0xC3, offset + n);
     return block;
 }
@@ -63,8 +49,7 @@ kernel_check(ws_mask_fn fn, const uint8_t *payload, size_t n,
     free(dst);
 
     /* In the middle of other bytes, which stay as they are. */
-    dst = malloc(BEFORE + dst_off + n + AFTER);
-    MUST(dst != NULL);
+    dst = fuzz_new(BEFORE + dst_off + n + AFTER);
     memset(dst, 0x3C, BEFORE + dst_off + n + AFTER);
     uint8_t *at = dst + BEFORE + dst_off;
     fn(at, src + src_off, n, key, phase);
@@ -90,14 +75,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t n = size - HEADER, kernels;
     size_t cut = n == 0 ? 0 : (data[7] * 256u + data[8]) % (n + 1);
     const struct ws_mask_kernel *kernel = ws_mask_kernels(&kernels);
-    uint8_t *want = malloc(n != 0 ? n : 1);
+    uint8_t *want = fuzz_new(n);
 
-    MUST(want != NULL);
     for (size_t i = 0; i < n; i++) {
         want[i] = payload[i] ^ key[(phase + i) % 4];
     }
     for (size_t i = 0; i < kernels; i++) {
-        if (kernel[i].supported()) {
+        int is_there = kernel[i].supported() != 0;
+        MUST((ws_mask_select(kernel[i].name) == &kernel[i]) == is_there);
+        if (is_there) {
             kernel_check(kernel[i].fn, payload, n, key, phase, data[5] % 65,
                          data[6] % 65, cut, want);
         }

@@ -7,23 +7,10 @@
  * The input begins with 3 bytes of settings and a list of sizes of fragments;
  * the rest is what the fragments carry.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "ws_err.h"
 #include "ws_message.h"
 #include "ws_opcode.h"
-
-#define MUST(cond)                                               \
-  do {                                                           \
-    if (!(cond)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-      abort();                                                   \
-    }                                                            \
-  } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- settings ---- */
 
@@ -36,7 +23,7 @@ struct settings {
     size_t count;
 };
 
-enum { FRAGMENTS_MAX = 300, MESSAGES_MAX = 100 };
+enum { FRAGMENTS_MAX = 64, MESSAGES_MAX = 32 };
 
 /* Takes the settings off the front of the input; returns what is left. */
 static const uint8_t *
@@ -56,49 +43,9 @@ settings_read(struct settings *s, const uint8_t *data, size_t *size)
     return data + 3 + s->count;
 }
 
-/* ---- an allocator that knows what is alive, and may fail ---- */
-
+/* The settings and the memory of this input. */
 static const struct settings *now;
-static unsigned allocations;
-static long alive;
-
-static int
-allocation_fails(void)
-{
-    allocations++;
-    return now->fail_every != 0 && allocations % now->fail_every == 0;
-}
-
-static void *
-fuzz_alloc(size_t size, void *user)
-{
-    (void)user;
-    /* Twice as much as there are bytes, at most; inputs are small. */
-    MUST(size > 0 && size < 1 << 17);
-    if (allocation_fails()) {
-        return NULL;
-    }
-    alive++;
-    return malloc(size);
-}
-
-static void *
-fuzz_resize(void *ptr, size_t size, void *user)
-{
-    (void)user;
-    MUST(size > 0 && size < 1 << 17);
-    return allocation_fails() ? NULL : realloc(ptr, size);
-}
-
-static void
-fuzz_release(void *ptr, void *user)
-{
-    (void)user;
-    alive -= ptr != NULL;
-    free(ptr);
-}
-
-static const struct ws_mem mem = {fuzz_alloc, fuzz_resize, fuzz_release, NULL};
+static struct fuzz_memory memory;
 
 /* ---- what must come of it ---- */
 
@@ -149,6 +96,7 @@ one_message(struct ws_message *m, const uint8_t *p, size_t n, size_t *at)
         int err = ws_message_room(m, len, &room);
         if (len > now->max - total) {
             MUST(err == WS_ERR_MESSAGE_SIZE && m->len == total);
+            MUST(ws_err_close_code(err) == WS_CLOSE_MESSAGE_TOO_BIG);
             ws_message_drop(m);
             return total + len;
         }
@@ -189,7 +137,7 @@ one_message(struct ws_message *m, const uint8_t *p, size_t n, size_t *at)
              block->cap <= got + got / 2 + 1);
         ws_block_decref(block);
     }
-    MUST(alive == 0);
+    MUST(memory.alive == 0);
     return total;
 }
 
@@ -205,26 +153,23 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     /* A copy of its own, so that reading past its end is seen. */
-    uint8_t *bytes = malloc(size != 0 ? size : 1);
-    MUST(bytes != NULL);
-    if (size != 0) {
-        memcpy(bytes, rest, size);
-    }
+    uint8_t *bytes = fuzz_copy(rest, size);
     now = &s;
-    allocations = 0;
-    alive = 0;
+    /* Twice as much as there are bytes, at most; inputs are small. */
+    memory = (struct fuzz_memory){.fail_every = s.fail_every, .most = 1 << 17};
+    struct ws_mem mem = fuzz_mem(&memory);
     ws_message_init(&m, &mem, s.max);
     size_t done = 0, i = 0;
     do { /* some take nothing at all */
         done += one_message(&m, bytes + done, size - done, &at);
-        MUST(alive == 0);
+        MUST(memory.alive == 0);
     } while (done < size && ++i < MESSAGES_MAX);
     /* And one that is begun and dropped. */
     uint8_t *room;
     ws_message_begin(&m, WS_OP_TEXT, 1);
     (void)ws_message_room(&m, s.max < 10 ? s.max : 10, &room);
     ws_message_drop(&m);
-    MUST(alive == 0);
+    MUST(memory.alive == 0);
     free(bytes);
     return 0;
 }

@@ -5,24 +5,11 @@
  * The input begins with 4 bytes of settings and a list of sizes of reads; the
  * rest is what the peer sends.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "ws_err.h"
 #include "ws_opcode.h"
 #include "ws_parser.h"
 #include "ws_ring.h"
-
-#define MUST(cond)                                               \
-  do {                                                           \
-    if (!(cond)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-      abort();                                                   \
-    }                                                            \
-  } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- settings ---- */
 
@@ -77,54 +64,6 @@ settings_read(struct settings *s, const uint8_t *data, size_t *size)
     *size -= 4 + s->read_count;
     return data + 4 + s->read_count;
 }
-
-/* ---- an allocator that knows what is alive, and may fail ---- */
-
-static unsigned fail_every;
-static unsigned long allocations;
-static long alive;
-
-static int
-allocation_fails(void)
-{
-    allocations++;
-    return fail_every != 0 && allocations % fail_every == 0;
-}
-
-static void *
-fuzz_alloc(size_t size, void *user)
-{
-    (void)user;
-    /* The peer never makes it ask for more than what it has sent, and a
-     * block; inputs are small. */
-    MUST(size < 1 << 20);
-    if (allocation_fails()) {
-        return NULL;
-    }
-    alive++;
-    return malloc(size);
-}
-
-static void
-fuzz_release(void *ptr, void *user)
-{
-    (void)user;
-    alive -= ptr != NULL;
-    free(ptr);
-}
-
-static void *
-fuzz_resize(void *ptr, size_t size, void *user)
-{
-    (void)user;
-    MUST(size < 1 << 20);
-    if (allocation_fails()) {
-        return NULL;
-    }
-    return realloc(ptr, size);
-}
-
-static const struct ws_mem mem = {fuzz_alloc, fuzz_resize, fuzz_release, NULL};
 
 /* ---- the same bytes at once, and through the ring ---- */
 
@@ -189,6 +128,45 @@ kept_drop(struct kept *k, const uint8_t *bytes)
     }
 }
 
+/* Up to |left| of the bytes at |from| arrive, as a read or (a peer's first
+ * bytes, glued to the handshake) all at once.  Returns how many; none where an
+ * allocation failed: nothing is lost, try again. */
+static size_t
+bytes_arrive(const struct settings *s, struct ws_ring *ring, size_t need,
+             size_t i, const uint8_t *from, size_t left)
+{
+    size_t before = ws_ring_len(ring), n = read_size(s, i), len;
+    uint8_t *ptr;
+
+    n = n < left ? n : left;
+    if (s->read_count != 0 && s->reads[i % s->read_count] == 255) {
+        int err = ws_ring_append(ring, from, n);
+        n = ws_ring_len(ring) - before;
+        MUST(ws_ring_check(ring));
+        MUST(err == 0 || (err == WS_ERR_NOMEM && s->fail_every != 0));
+        return n;
+    }
+    int err = ws_ring_reserve(ring, need, &ptr, &len);
+    MUST(ws_ring_check(ring));
+    MUST(ws_ring_len(ring) == before);
+    if (err != 0) {
+        MUST(err == WS_ERR_NOMEM && s->fail_every != 0);
+        return 0;
+    }
+    MUST(len > 0);
+    if (need > s->block_size) {
+        MUST(len <= need - before);
+    }
+    else {
+        MUST(len <= ring->block_size);
+    }
+    memset(ptr, 0xDD, len);
+    n = n < len ? n : len;
+    memcpy(ptr, from, n);
+    ws_ring_commit(ring, n);
+    return n;
+}
+
 /* Frames of the ring, as far as they go.  Returns ws_parser_next()'s last
  * word. */
 static int
@@ -241,11 +219,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     /* A copy of its own, so that reading past its end is seen. */
-    uint8_t *bytes = malloc(size != 0 ? size : 1);
-    MUST(bytes != NULL);
-    if (size != 0) {
-        memcpy(bytes, rest, size);
-    }
+    uint8_t *bytes = fuzz_copy(rest, size);
 
     struct whole w = {.bytes = bytes, .size = size, .out = 0};
     struct ws_spare spare = {NULL};
@@ -258,37 +232,20 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int rc = 0;
 
     memset(kept, 0, sizeof(kept));
-    fail_every = s.fail_every;
-    allocations = 0;
-    alive = 0;
+    /* The peer never makes it ask for more than what it has sent, and a
+     * block; inputs are small. */
+    struct fuzz_memory memory = {.fail_every = s.fail_every, .most = 1 << 20};
+    struct ws_mem mem = fuzz_mem(&memory);
     ws_parser_init(&w.p, s.from_client, s.max_frame_size);
     w.p.rsv_allowed = (uint8_t)s.allowed;
     p = w.p;
     ws_ring_init(&ring, &mem, &spare, s.block_size);
     for (size_t i = 0; in < size && rc == 0; i++) {
-        uint8_t *ptr;
-        size_t len, before = ws_ring_len(&ring);
-        int err = ws_ring_reserve(&ring, p.need, &ptr, &len);
-        MUST(ws_ring_check(&ring));
-        MUST(ws_ring_len(&ring) == before && before == in - w.out);
-        if (err != 0) {
-            /* Nothing is lost; try again. */
-            MUST(err == WS_ERR_NOMEM && s.fail_every != 0);
+        MUST(ws_ring_len(&ring) == in - w.out);
+        size_t n = bytes_arrive(&s, &ring, p.need, i, bytes + in, size - in);
+        if (n == 0) {
             continue;
         }
-        MUST(len > 0);
-        if (p.need > s.block_size) {
-            MUST(len <= p.need - before);
-        }
-        else {
-            MUST(len <= ring.block_size);
-        }
-        size_t n = read_size(&s, i);
-        memset(ptr, 0xDD, len);
-        n = n < len ? n : len;
-        n = n < size - in ? n : size - in;
-        memcpy(ptr, bytes + in, n);
-        ws_ring_commit(&ring, n);
         in += n;
         rc = ring_drain(&s, &ring, &p, &w, kept, &seen);
         if (i % 3 != 2) {
@@ -302,6 +259,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(want == rc);
     if (rc < 0) {
         MUST(rc <= WS_ERR_RSV && rc >= WS_ERR_FRAME_SIZE);
+        MUST(strcmp(ws_err_text(rc), "unknown error") != 0);
+        MUST(ws_err_close_code(rc) == (rc == WS_ERR_FRAME_SIZE
+                                           ? WS_CLOSE_MESSAGE_TOO_BIG
+                                           : WS_CLOSE_PROTOCOL_ERROR));
         MUST(ws_parser_next(&p, NULL, 0, &head) == rc);
         MUST(ws_parser_next(&p, (const uint8_t *)"\x81\0", 2, &head) == rc);
     }
@@ -314,7 +275,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < KEPT; i++) {
         kept_drop(&kept[i], bytes);
     }
-    MUST(alive == 0);
+    MUST(memory.alive == 0);
     free(bytes);
     return 0;
 }

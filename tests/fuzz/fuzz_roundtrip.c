@@ -4,24 +4,11 @@
  *
  * The input is a list of frames: first byte, length, key, payload.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "ws_mask.h"
 #include "ws_opcode.h"
 #include "ws_parser.h"
 #include "ws_writer.h"
-
-#define MUST(cond)                                               \
-  do {                                                           \
-    if (!(cond)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-      abort();                                                   \
-    }                                                            \
-  } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct frame {
     unsigned first;
@@ -74,8 +61,7 @@ frame_read(struct frame *f, const uint8_t **data, size_t *size, int *in_message)
 static uint8_t *
 payloads_new(const struct frame *frames, size_t count, size_t total)
 {
-    uint8_t *plain = malloc(total != 0 ? total : 1), *at = plain;
-    MUST(plain != NULL);
+    uint8_t *plain = fuzz_new(total), *at = plain;
     for (size_t i = 0; i < count; i++) {
         const struct frame *f = &frames[i];
         for (size_t k = 0, s = 0; k < f->len; k++) {
@@ -98,8 +84,7 @@ frames_there_and_back(const struct frame *frames, size_t count,
         total += ws_writer_head_len(frames[i].len, masked) + frames[i].len;
     }
     /* Exactly as much, so that writing or reading past the end is seen. */
-    uint8_t *wire = malloc(total != 0 ? total : 1);
-    MUST(wire != NULL);
+    uint8_t *wire = fuzz_new(total);
     for (size_t i = 0; i < count; i++) {
         const struct frame *f = &frames[i];
         size_t n = ws_writer_head_len(f->len, masked);

@@ -4,22 +4,9 @@
  *
  * The first byte of the input seeds the cuts.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "ws_err.h"
 #include "ws_utf8.h"
-
-#define MUST(cond)                                               \
-  do {                                                           \
-    if (!(cond)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-      abort();                                                   \
-    }                                                            \
-  } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The slow reference, without a table of bytes: a few bytes leave some bits of
  * the character open, so they stand for a range of numbers; they may stand
@@ -109,11 +96,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     uint32_t seed = data[0];
     size_t n = size - 1;
-    uint8_t *p = malloc(n != 0 ? n : 1);
-    MUST(p != NULL);
-    if (n != 0) {
-        memcpy(p, data + 1, n);
-    }
+    uint8_t *p = fuzz_copy(data + 1, n);
     int done;
     size_t bad = reference(p, n, &done);
     struct ws_utf8 u;
@@ -144,9 +127,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         seed = seed * 1664525u + 1013904223u;
         size_t len = (seed >> 16) % (data[0] % 2 ? 5 : 100);
         len = len < n - at ? len : n - at;
-        uint8_t *piece = malloc(len != 0 ? len : 1);
-        MUST(piece != NULL);
-        memcpy(piece, p + at, len);
+        uint8_t *piece = fuzz_copy(p + at, len);
         at += len;
         MUST(ws_utf8_feed(&u, piece, len) == (at > bad ? WS_ERR_TEXT : 0));
         free(piece);

@@ -1,0 +1,727 @@
+"""One session of random calls: connections of ours with scripted peers, and what must hold.
+
+All that is random comes from the seed; what the system does in between (how bytes are cut, which
+side is first) does not.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import random
+import threading
+from typing import Any, Callable
+
+from script import Peer, payload_of
+from wireparse import CONTINUATION, DATA, PING, Inflater, WireError
+
+import picows_c
+from picows_c import WSCloseCode, WSListener, WSMsgType, WSProtocolError
+from picows_c.poller import poller_of
+
+# What a wrong argument may raise.
+REFUSALS = (TypeError, ValueError, OverflowError, BufferError)
+PATIENCE = 90.0
+
+
+class Planned(Exception):
+    """Raised by a callback on purpose."""
+
+
+def must(cond: object, what: str) -> None:
+    if not cond:
+        raise WireError(what)
+
+
+class Sneaky:
+    """An argument that calls the transport while it is converted."""
+
+    def __init__(self, call: Callable[[], object], value: int) -> None:
+        self._call, self._value = call, value
+
+    def __index__(self) -> int:
+        self._call()
+        return self._value
+
+    def __bool__(self) -> bool:
+        self._call()
+        return bool(self._value)
+
+
+class Kept:
+    """A frame, or a view of it, and what it showed when it came."""
+
+    def __init__(self, frame: Any, rng: random.Random) -> None:
+        self.shows = frame.get_payload_as_bytes()
+        kind = rng.randrange(3)
+        begin = rng.randrange(len(self.shows) + 1)
+        self.begin = begin if kind == 2 else 0
+        self.what: Any = frame if kind == 0 else memoryview(frame)[self.begin :]
+
+    def check(self) -> None:
+        must(bytes(memoryview(self.what)) == self.shows[self.begin :], "a kept frame changed")
+
+
+class Connection(WSListener):
+    """One of ours: a listener that calls its transport, and the model of what must come of it."""
+
+    def __init__(self, session: Session, number: int) -> None:
+        self.session = session
+        self.rng = random.Random(f"{session.seed}/{number}")
+        self.number = number
+        self.transport: Any = None
+        self.peer = Peer(
+            random.Random(f"{session.seed}/{number}/peer"),
+            session.role == "server",
+            session.options["assemble_messages"],
+            self.note,
+        )
+        self.connected = self.disconnected = 0
+        self.sent: list[tuple[int, bytes, bool]] = []
+        self.pings: list[bytes] = []
+        # Whether the library sends pings among ours.
+        self.others_ping = bool(session.options["enable_auto_ping"])
+        self.delivered: list[tuple[int, bytes, bool]] = []
+        self.kept: list[Kept] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.in_message = False
+        self.was_dropped = False
+        self.in_watermark = 0
+        self.is_finishing = False
+        self.depth = 0
+        self.lively = self.rng.random()
+        self.raises = self.rng.random() < 0.1
+        self.gone = asyncio.Event()
+
+    def note(self, what: str) -> None:
+        self.session.note(f"{self.number}: {what}")
+
+    # ---- callbacks ----
+
+    def on_ws_connected(self, transport: Any) -> None:
+        self.connected += 1
+        self.transport = transport
+        self.note("on_ws_connected")
+        self.some_calls("connected")
+
+    def on_ws_frame(self, transport: Any, frame: Any) -> None:
+        must(transport is self.transport, "another transport")
+        must(self.connected == 1 and self.disconnected == 0, "a frame outside of the connection")
+        self.note(f"on_ws_frame {frame!r}")
+        if frame.msg_type in DATA:
+            payload = frame.get_payload_as_bytes()
+            must(len(payload) == frame.payload_size, "payload_size")
+            self.delivered.append((int(frame.msg_type), payload, frame.fin))
+        if self.rng.random() < 0.3:
+            self.kept.append(Kept(frame, self.rng))
+        if self.rng.random() < 0.1:
+            self.look_at(frame)
+        self.some_calls("frame")
+
+    def on_ws_disconnected(self, transport: Any) -> None:
+        self.disconnected += 1
+        self.note(f"on_ws_disconnected {transport.disconnect_cause}")
+        must(transport.is_disconnected, "not is_disconnected")
+        must(transport.disconnect_cause is not None, "no cause")
+        self.gone.set()
+        self.some_calls("disconnected")
+
+    def pause_writing(self) -> None:
+        self.note("pause_writing")
+        self.watermark()
+
+    def resume_writing(self) -> None:
+        self.note("resume_writing")
+        self.watermark()
+
+    def watermark(self) -> None:
+        # Inside a send(): what is sent here comes behind it on the wire, and is noted before it.
+        self.in_watermark += 1
+        try:
+            self.some_calls("watermark")
+        finally:
+            self.in_watermark -= 1
+
+    def on_ws_error(self, transport: Any, exc: Exception, where: str) -> None:
+        self.note(f"on_ws_error {where} {exc!r}")
+        if not isinstance(exc, (Planned, UnicodeDecodeError, WSProtocolError)):
+            self.session.wrong(exc)
+
+    def some_calls(self, where: str) -> None:
+        if self.depth > 3:
+            return
+        self.depth += 1
+        try:
+            while self.rng.random() < 0.4 * self.lively:
+                self.call(where)
+        finally:
+            self.depth -= 1
+        if self.raises and self.rng.random() < 0.1:
+            self.note(f"raise in {where}")
+            if self.rng.random() < 0.3:
+                raise WSProtocolError(self.rng.choice([1002, 1008, 3000, 77]), "planned")
+            raise Planned(where)
+
+    def look_at(self, frame: Any) -> None:
+        for name in dir(frame):
+            if not name.startswith("_"):
+                value = getattr(frame, name)
+                with contextlib.suppress(UnicodeDecodeError, *REFUSALS):
+                    if callable(value):
+                        value()
+        repr(frame), hash(frame), len(memoryview(frame))
+        must(memoryview(frame).readonly or True, "view")
+
+    # ---- calls ----
+
+    def call(self, where: str) -> None:
+        """Make one random call on the transport, or on what it handed out."""
+        calls: list[tuple[int, Callable[[], object]]] = [
+            (10, self.send_data),
+            (3, self.send_reused),
+            (2, self.send_ping),
+            (2, lambda: self.transport.send_pong(self.rng.randbytes(self.rng.choice([0, 5, 125])))),
+            (4, self.wrong),
+            (3, self.corked),
+            (3, self.pause),
+            (2, self.properties),
+            (2, self.drop_kept),
+            (2, self.watch_kept),
+            (2, self.task),
+            (1, self.limits),
+            (1, self.sneak),
+            (1, self.elsewhere),
+            (1, gc.collect),
+        ]
+        if self.rng.random() < 0.15:
+            calls += [(8, self.close), (6, self.disconnect), (1, self.underlying)]
+        weights = [weight for weight, _ in calls]
+        chosen = self.rng.choices([call for _, call in calls], weights)[0]
+        name = getattr(chosen, "__name__", "?")
+        if self.in_watermark and chosen in (
+            self.send_data,
+            self.send_ping,
+            self.send_reused,
+            self.corked,
+            self.sneak,
+        ):
+            return
+        self.note(f"call {name} in {where}")
+        chosen()
+
+    def message(self) -> tuple[int, bool, bytes]:
+        if self.in_message:
+            opcode = CONTINUATION
+        else:
+            opcode = self.rng.choice([WSMsgType.TEXT, WSMsgType.BINARY])
+        return opcode, self.rng.random() < 0.8, payload_of(self.rng, opcode == WSMsgType.TEXT)
+
+    def argument(self, opcode: int, payload: bytes) -> Any:
+        """Return the payload as one of the types that send() takes."""
+        kinds: list[Callable[[], Any]] = [
+            lambda: payload,
+            lambda: bytearray(payload),
+            lambda: memoryview(payload),
+            lambda: memoryview(b"12" + payload + b"3")[2:-1],
+            lambda: array.array("B", payload),
+        ]
+        if opcode == WSMsgType.TEXT:
+            kinds += [payload.decode] * 3
+        if not payload:
+            kinds.append(lambda: None)
+        if self.kept and self.rng.random() < 0.2:
+            same = [kept for kept in self.kept if kept.shows[kept.begin :] == payload]
+            kinds += [lambda: same[0].what] if same else []
+        return self.rng.choice(kinds)()
+
+    def send_data(self) -> None:
+        opcode, fin, payload = self.message()
+        if self.kept and self.rng.random() < 0.15:
+            kept = self.rng.choice(self.kept)
+            if opcode != WSMsgType.TEXT and len(kept.shows) < 100_000:
+                payload = kept.shows[kept.begin :]
+        self.note(f"send {opcode} {len(payload)} fin={fin}")
+        argument = self.argument(opcode, payload)
+        if self.rng.random() < 0.5 and fin:
+            self.transport.send(opcode, argument)
+        else:
+            self.transport.send(opcode, argument, fin)
+        self.note_sent(opcode, payload, fin)
+
+    def send_reused(self) -> None:
+        opcode, fin, payload = self.message()
+        offset = self.rng.choice([14, 15, 20, 100])
+        buffer = bytearray(offset) + payload
+        self.note(f"send_reuse {opcode} {len(payload)} fin={fin}")
+        self.transport.send_reuse_external_bytearray(opcode, buffer, offset, fin)
+        self.note_sent(opcode, payload, fin)
+
+    def note_sent(self, opcode: int, payload: bytes, fin: bool) -> None:
+        self.sent.append((int(opcode), payload, fin))
+        self.in_message = not fin
+
+    def send_ping(self) -> None:
+        payload = self.rng.randbytes(self.rng.choice([0, 1, 124, 125]))
+        self.transport.send_ping(payload or None)
+        self.pings.append(payload)
+
+    def close(self) -> None:
+        code = self.rng.choice([1000, 1001, 1011, 3000, 4999, WSCloseCode.NO_INFO])
+        reason = (
+            None if code == WSCloseCode.NO_INFO else self.rng.choice([None, "x", "\u20ac" * 41])
+        )
+        self.note(f"send_close {code}")
+        self.transport.send_close(code, reason)
+
+    def disconnect(self) -> None:
+        graceful = self.rng.random() < 0.6
+        self.was_dropped |= not graceful
+        self.note(f"disconnect {graceful}")
+        self.transport.disconnect(graceful)
+
+    def underlying(self) -> None:
+        target = self.transport.underlying_transport
+        self.was_dropped = True
+        if self.session.way == "loop" and self.transport.is_disconnected:
+            return
+        if self.rng.random() < 0.5:
+            target.abort()
+        else:
+            target.close()
+
+    def limits(self) -> None:
+        target = self.transport.underlying_transport
+        if self.session.way == "loop" and self.transport.is_disconnected:
+            return  # asyncio's and uvloop's own transports raise anything then
+        if not self.transport.is_disconnected:
+            high = self.rng.choice([0, 1, 100, 65536, 1 << 20])
+            target.set_write_buffer_limits(high=high)
+            target.get_write_buffer_limits() if hasattr(target, "get_write_buffer_limits") else None
+        target.get_extra_info("socket"), target.get_extra_info("peername"), target.is_closing()
+        repr(target)
+
+    def corked(self) -> None:
+        if self.depth > 2:
+            return
+        self.depth += 1
+        try:
+            with contextlib.suppress(Planned), self.transport.cork():
+                for _ in range(self.rng.randrange(4)):
+                    self.call("cork")
+                if self.rng.random() < 0.1:
+                    raise Planned("cork")
+        finally:
+            self.depth -= 1
+
+    def pause(self) -> None:
+        # Paused for good, a connection does not see its peer's end.
+        if self.rng.random() < 0.5 and not self.is_finishing:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def properties(self) -> None:
+        for name in dir(type(self.transport)):
+            if not name.startswith("_"):
+                getattr(self.transport, name)
+        repr(self.transport), repr(self.transport.stats)
+
+    def drop_kept(self) -> None:
+        if self.kept:
+            kept = self.kept.pop(self.rng.randrange(len(self.kept)))
+            kept.check()
+
+    def watch_kept(self) -> None:
+        for kept in self.kept[-5:]:
+            kept.check()
+
+    def task(self) -> None:
+        if len(self.tasks) > 5:
+            return
+        transport, kind = self.transport, self.rng.randrange(4)
+        waits = [transport.drain, transport.wait_disconnected, transport.drain]
+        if kind == 3:
+            task = asyncio.ensure_future(transport.measure_roundtrip_time(1))
+            self.others_ping = True
+        else:
+            task = asyncio.ensure_future(waits[kind]())
+        self.tasks.append(task)
+        if self.rng.random() < 0.3:
+            self.rng.choice(self.tasks).cancel()
+
+    def elsewhere(self) -> None:
+        """Call from another thread: refused."""
+        raised: list[BaseException] = []
+
+        def there() -> None:
+            try:
+                self.transport.send(WSMsgType.BINARY, b"x")
+            except BaseException as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=there)
+        thread.start()
+        thread.join()
+        must(raised and isinstance(raised[0], RuntimeError), f"another thread: {raised}")
+
+    def sneak(self) -> None:
+        """Have the transport called while it converts its arguments."""
+
+        def inside() -> None:
+            if self.depth < 3:
+                self.depth += 1
+                try:
+                    self.call("argument")
+                finally:
+                    self.depth -= 1
+
+        opcode, fin, payload = self.message()
+        kind = self.rng.randrange(3)
+        in_message = self.in_message
+        try:
+            if kind == 0:
+                self.transport.send(Sneaky(inside, opcode), payload, fin)
+            elif kind == 1:
+                self.transport.send(opcode, payload, Sneaky(inside, fin))
+            else:
+                self.transport.send_close(Sneaky(inside, 77))
+        except REFUSALS:
+            # The message was finished, or begun, meanwhile.
+            must(kind == 2 or self.in_message is not in_message, "refused")
+            return
+        if kind < 2:
+            self.note_sent(opcode, payload, fin)
+
+    def wrong(self) -> None:
+        """Call with arguments that are refused; nothing is sent."""
+        rng, transport = self.rng, self.transport
+        over = 1 << 70
+        opcode = CONTINUATION if self.in_message else WSMsgType.BINARY
+        ordered = WSMsgType.BINARY if self.in_message else CONTINUATION
+        released = memoryview(b"abc")
+        released.release()
+        bad = [None, -1, over, 3.5, "x", object(), [], 16, 255]
+        calls: list[Callable[[], object]] = [
+            lambda: transport.send(rng.choice([*bad, 3, 7, 11, 15]), b"x"),
+            lambda: transport.send(opcode, rng.choice([1, 3.5, object(), [1], released])),
+            lambda: transport.send(opcode, memoryview(b"abcdef")[::2][::-1].cast("B")),
+            lambda: transport.send(ordered, b"x"),
+            lambda: transport.send(WSMsgType.PING, b"x" * 126),
+            lambda: transport.send(WSMsgType.PING, b"x", False),
+            lambda: transport.send(opcode, b"x", True, rsv3=True),
+            lambda: transport.send(opcode, "\ud800"),
+            lambda: transport.send(opcode),
+            transport.send,
+            lambda: transport.send(opcode, b"x", True, False, False, False, 1),
+            lambda: transport.send(opcode, b"x", nonsense=True),
+            lambda: transport.send_ping(rng.choice([b"x" * 126, 1, object(), released])),
+            lambda: transport.send_pong(rng.choice([b"x" * 126, 1, "\ud800"])),
+            lambda: transport.send_close(rng.choice([-1, 999, 1004, 1006, 1015, 5000, over, "x"])),
+            lambda: transport.send_close(1000, rng.choice([b"x" * 124, b"\xff", 5, "\ud800"])),
+            lambda: transport.send_reuse_external_bytearray(opcode, bytearray(20), 13),
+            lambda: transport.send_reuse_external_bytearray(opcode, bytearray(20), 21),
+            lambda: transport.send_reuse_external_bytearray(opcode, bytearray(20), over),
+            lambda: transport.send_reuse_external_bytearray(opcode, bytearray(20), -1),
+            lambda: transport.send_reuse_external_bytearray(opcode, b"x" * 20, 14),
+            lambda: transport.send_reuse_external_bytearray(opcode, None, 14),
+            type(transport),
+            lambda: type(transport)(*[None] * 9),
+            picows_c.WSFrame,
+        ]
+        chosen = rng.randrange(len(calls))
+        was_open = not (transport.is_close_frame_sent or transport.is_disconnected)
+        self.note(f"wrong {chosen}")
+        try:
+            calls[chosen]()
+        except REFUSALS:
+            return
+        # Which calls are silent once nothing can be sent is the library's choice.
+        must(not was_open or not self.session_is_up(), f"wrong {chosen} was not refused")
+
+    def session_is_up(self) -> bool:
+        cause = self.transport.disconnect_cause
+        return cause is None and not self.transport.underlying_transport.is_closing()
+
+    # ---- the end ----
+
+    async def finish(self) -> None:
+        """End the connection if nobody has; wait until it has ended, and check what came."""
+        rng, transport, peer = self.rng, self.transport, self.peer
+        self.is_finishing = peer.is_finishing = True
+        peer.gate.set()
+        if transport is not None:
+            self.note("finish")
+            transport.resume_reading()
+            how = rng.randrange(5)
+            if how == 0:
+                transport.send_close(1000)
+            elif how == 1:
+                transport.disconnect()
+            elif how == 2:
+                self.was_dropped = True
+                transport.disconnect(False)
+            elif how == 3:
+                peer.writer.close()
+            else:
+                peer.reset()
+            transport.resume_reading()
+
+    def checked_after(self) -> None:
+        """Ask everything once more, when it is over."""
+        must(self.disconnected == self.connected, f"{self.connected} / {self.disconnected}")
+        if self.transport is None:
+            return
+        for _ in range(5):
+            self.call("after")
+
+    def compare(self) -> None:
+        """Compare both ends' books."""
+        peer = self.peer
+        for kept in self.kept:
+            kept.check()
+        count = len(self.delivered)
+        if peer.is_broken:
+            count = min(count, len(peer.valid))
+        must(self.delivered[:count] == peer.valid[:count], "delivered is not what the peer sent")
+        got = peer.parser.frames
+        messages = Inflater(peer.in_takeover).messages(got)
+        wanted, parts, first = [], [], 0
+        for opcode, payload, fin in self.sent:
+            first, parts = (opcode, [payload]) if opcode else (first, [*parts, payload])
+            if fin:
+                wanted.append((first, b"".join(parts)))
+        if self.session.options["on_write_overflow"] == "drop":
+            left = iter(wanted)
+            must(all(message in left for message in messages), "received is not what was sent")
+        else:
+            must(messages == wanted[: len(messages)], "received is not what was sent")
+        if not self.others_ping:
+            pings = [frame.payload for frame in got if frame.opcode == PING]
+            must(pings == self.pings[: len(pings)], "pings")
+        if peer.clean_end and not peer.parser.compressed and not self.was_dropped:
+            cause = self.transport.disconnect_cause if self.transport else None
+            kinds = picows_c.WSDisconnectKind
+            if cause is not None and cause.kind in (kinds.PEER_CLOSE, kinds.LOCAL_CLOSE):
+                must(not peer.parser.rest, f"the stream ends inside a frame: {cause}")
+
+
+class Session:
+    """Some connections at a time, all of one kind."""
+
+    def __init__(self, seed: int, certificates: Any, trace: bool) -> None:
+        rng = random.Random(seed)
+        self.seed = seed
+        self.trace = trace
+        self.log: list[str] = []
+        self.problems: list[BaseException] = []
+        self.certificates = certificates
+        self.role = rng.choice(["server", "client"])
+        self.is_tls = rng.random() < 0.3
+        self.way = rng.choice(["auto", "auto", "loop"])
+        self.count = rng.choice([1, 1, 2, 3])
+        assembles = rng.random() < 0.5
+        self.options: dict[str, Any] = {
+            "assemble_messages": assembles,
+            "compression": assembles and rng.random() < 0.6,
+            "max_frame_size": rng.choice([10, 1000, 1 << 20, 1 << 24]),
+            "max_message_size": rng.choice([10, 1000, 1 << 20, 1 << 24]),
+            "read_buffer_init_size": rng.choice([1, 300, 4096, 65536]),
+            "max_write_buffer_size": rng.choice([None, None, 1, 1000, 200_000]),
+            "on_write_overflow": rng.choice(["disconnect", "drop"]),
+            "enable_auto_pong": rng.random() < 0.8,
+            "disconnect_on_exception": rng.random() < 0.7,
+            "close_timeout": rng.choice([0.2, 5.0]),
+            "enable_auto_ping": rng.random() < 0.2,
+            "auto_ping_idle_timeout": 0.05,
+            "auto_ping_reply_timeout": 0.05,
+            "logger_name": "fuzz",
+            "transport": self.way,
+        }
+        if self.options["compression"] and rng.random() < 0.6:
+            self.options["compression"] = picows_c.PermessageDeflate(
+                threshold=rng.choice([0, 64, 1000]),
+                server_no_context_takeover=rng.random() < 0.3,
+                client_no_context_takeover=rng.random() < 0.3,
+                server_max_window_bits=rng.choice([None, 9, 12, 15]),
+            )
+        self.offer = None
+        if self.options["compression"]:
+            self.offer = rng.choice(
+                [
+                    "permessage-deflate",
+                    "permessage-deflate; client_max_window_bits",
+                    "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+                    "permessage-deflate; server_max_window_bits=10; client_max_window_bits=11",
+                ]
+            )
+        self.note(f"{self.role} tls={self.is_tls} count={self.count} {self.options}")
+
+    def note(self, what: str) -> None:
+        self.log.append(what)
+        if self.trace:
+            os.write(2, what.encode("utf-8", "backslashreplace") + b"\n")
+
+    def wrong(self, error: BaseException) -> None:
+        self.note(f"WRONG {error!r}")
+        self.problems.append(error)
+
+    async def run(self) -> None:
+        """Run all connections to their end."""
+        loop = asyncio.get_running_loop()
+        self.connections = [Connection(self, number) for number in range(self.count)]
+        run = self._run_server if self.role == "server" else self._run_client
+        await run()
+        for connection in self.connections:
+            for task in connection.tasks:
+                if connection.rng.random() < 0.5:
+                    task.cancel()
+            done = await asyncio.wait_for(
+                asyncio.gather(*connection.tasks, return_exceptions=True), PATIENCE
+            )
+            for error in done:
+                allowed = (asyncio.CancelledError, ConnectionResetError, Planned, WSProtocolError)
+                allowed += (UnicodeDecodeError,)
+                if isinstance(error, BaseException) and not isinstance(error, allowed):
+                    self.wrong(error)
+            connection.tasks.clear()
+            connection.checked_after()
+            connection.compare()
+        await self._settled(loop)
+        # Frames may be freed on any thread.
+        kept = [kept for connection in self.connections for kept in connection.kept]
+        for connection in self.connections:
+            await asyncio.gather(*connection.tasks, return_exceptions=True)
+            connection.kept.clear()
+        thread = threading.Thread(target=lambda: [kept.pop().check() for _ in range(len(kept))])
+        thread.start()
+        thread.join()
+        must(not kept, "a kept frame changed, seen on another thread")
+
+    async def _settled(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing of ours may be left in the loop."""
+        for _ in range(1000):
+            poller = poller_of(loop)
+            if poller is None or poller.count == 0:
+                break
+            await asyncio.sleep(0.001)
+        must(poller is None or poller.count == 0, "the poller has sockets left")
+        for handle in getattr(loop, "_scheduled", ()):
+            owner = getattr(handle._callback, "__self__", None)
+            ours = type(owner).__module__.startswith("picows_c")
+            must(handle.cancelled() or not ours, f"a timer is left: {handle!r}")
+
+    async def _connection(self, connection: Connection, opened: Any) -> None:
+        """Let our main program make calls, too, then end it."""
+        peer = connection.peer
+        try:
+            is_open = await asyncio.wait_for(opened, PATIENCE)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            is_open = False
+        if not is_open:
+            peer.writer.close()
+            return
+        running = asyncio.ensure_future(peer.run())
+        try:
+            for _ in range(connection.rng.choice([0, 2, 5, 15])):
+                if connection.transport is not None:
+                    connection.call("main")
+                await asyncio.sleep(0)
+            while connection.transport is None and not running.done():
+                await asyncio.sleep(0)
+            await connection.finish()
+            if connection.connected:
+                await asyncio.wait_for(connection.gone.wait(), PATIENCE)
+            # A peer whose connection was reset hears it; so does one that was closed on.
+            peer.gate.set()
+            await asyncio.wait_for(running, PATIENCE)
+        finally:
+            running.cancel()
+
+    async def _run_server(self) -> None:
+        waiting = iter(self.connections)
+        server = await picows_c.ws_create_server(
+            lambda request: next(waiting),
+            "127.0.0.1",
+            0,
+            ssl=self.certificates.server if self.is_tls else None,
+            **self.options,
+        )
+        port = server.sockets[0].getsockname()[1]
+        context = self.certificates.client if self.is_tls else None
+        # A refused handshake takes no listener: which peer gets which is told by the order.
+        running = []
+        try:
+            for connection in self.connections:
+                peer = connection.peer
+                if peer.handshake_is_broken:
+                    next(waiting)
+                peer.reader, peer.writer = await asyncio.open_connection(
+                    "127.0.0.1", port, ssl=context
+                )
+                opened = asyncio.ensure_future(peer.open(self.offer))
+                running.append(asyncio.ensure_future(self._connection(connection, opened)))
+                while not opened.done():
+                    await asyncio.sleep(0)
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            server.close()
+            server.abort_clients()
+            await asyncio.wait_for(server.wait_closed(), PATIENCE)
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _run_client(self) -> None:
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        context = self.certificates.server if self.is_tls else None
+        server = await asyncio.start_server(
+            lambda *pair: queue.put_nowait(pair), "127.0.0.1", 0, ssl=context
+        )
+        port = server.sockets[0].getsockname()[1]
+        scheme = "wss" if self.is_tls else "ws"
+        options = dict(self.options)
+        if self.is_tls:
+            options["ssl_context"] = self.certificates.client
+        running = []
+        try:
+            for connection in self.connections:
+                connecting = asyncio.ensure_future(
+                    picows_c.ws_connect(
+                        lambda connection=connection: connection,
+                        f"{scheme}://127.0.0.1:{port}/",
+                        **options,
+                    )
+                )
+                peer = connection.peer
+                peer.reader, peer.writer = await asyncio.wait_for(queue.get(), PATIENCE)
+                running.append(
+                    asyncio.ensure_future(self._client(connection, connecting, peer.accept()))
+                )
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            server.close()
+            await server.wait_closed()
+
+    async def _client(self, connection: Connection, connecting: Any, accepted: Any) -> None:
+        if connection.rng.random() < 0.03:
+            for _ in range(connection.rng.randrange(20)):
+                await asyncio.sleep(0)
+            connecting.cancel()
+        try:
+            await self._connection(connection, accepted)
+        finally:
+            # A broken handshake ends ws_connect with the peer's close.
+            result = (await asyncio.gather(connecting, return_exceptions=True))[0]
+        allowed = (picows_c.WSError, OSError, asyncio.CancelledError, asyncio.TimeoutError)
+        if isinstance(result, BaseException) and not isinstance(result, allowed):
+            self.wrong(result)
+
+
+logging.getLogger("picows_c.fuzz").setLevel(logging.CRITICAL)
