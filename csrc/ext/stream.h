@@ -79,10 +79,9 @@ void pyws_stream_abandon(StreamObject *s, int shut);
  * pyws_stream_check raises RuntimeError off the loop's thread. */
 int pyws_stream_check(StreamObject *s, const char *method);
 
-/* pyws_stream_is_reading returns whether input is taken now. */
+/* pyws_stream_is_reading returns whether input is taken now;
+ * pyws_stream_update tells the poller what to watch for. */
 int pyws_stream_is_reading(const StreamObject *s);
-
-/* pyws_stream_update tells the poller what to watch for. */
 int pyws_stream_update(StreamObject *s);
 
 /* pyws_stream_pend has input in user space served in the next turn. */
