@@ -77,13 +77,12 @@ def test_receiving_allocates_nothing(found, role, size):
     assert found[f"{role} receives {size}"] == NONE
 
 
-@pytest.mark.xfail(strict=True, reason="a frame that the read buffer does not hold has its own")
 @pytest.mark.parametrize("role", ROLES)
 def test_receiving_large_frames_allocates_nothing(found, role):
     assert found[f"{role} receives 65536"] == NONE
 
 
-@pytest.mark.xfail(strict=True, reason="each turn that goes round allocates its list")
+@pytest.mark.xfail(strict=True, reason="a turn that ends before its input goes on by loop.call_soon()")
 @pytest.mark.parametrize("role", ROLES)
 def test_flood_allocates_nothing(found, role):
     assert found[f"{role} receives a flood"] == NONE

@@ -54,8 +54,8 @@ acceptor_begin(AcceptorObject *a, int fd, const struct ws_sock_addr *peer)
     PyObject *made = NULL, *result = NULL;
 
     if (accepted != NULL && begun != NULL) {
-        made = PyObject_CallFunction(accepted, "iN", fd,
-                                     acceptor_peername(peer));
+        made =
+            PyObject_CallFunction(accepted, "iN", fd, acceptor_peername(peer));
     }
     if (made == NULL) {
         ws_sock_close(fd, 1);

@@ -87,13 +87,15 @@ poller_has_budget(const struct pyws_budget *budget)
     return budget->frames > 0 && budget->bytes > 0;
 }
 
-/* Puts the |n| tokens at |rest| back, before those who were served meanwhile
- * and wait again: behind them the same ones would wait each time. */
+/* Puts the tokens [from, to) of those who were to be served back, before those
+ * who were served meanwhile and wait again: behind them the same ones would
+ * wait each time. */
 static void
-poller_put_back(PollerObject *p, uint64_t *rest, uint32_t n)
+poller_put_back(PollerObject *p, uint32_t from, uint32_t to)
 {
     struct pyws_watch *w = &p->base.watch;
-    uint32_t kept = 0;
+    uint64_t *rest = w->serving + from;
+    uint32_t n = to - from, kept = 0;
 
     for (uint32_t i = 0; i < n; i++) {
         if (pyws_watch_find(w, rest[i]) != NULL) {
@@ -115,28 +117,23 @@ poller_serve_pending(PollerObject *p, struct pyws_budget *budget)
     struct pyws_watch *w = &p->base.watch;
     uint32_t count = w->pending_len, i;
     int rc = 0, got = 0;
+    uint64_t *list = w->pending;
 
-    if (count == 0) {
-        return 0;
-    }
-    uint64_t *list = PyMem_RawMalloc(count * sizeof(*list));
-    if (list == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    memcpy(list, w->pending, count * sizeof(*list));
+    w->pending = w->serving;
+    w->serving = list;
     w->pending_len = 0;
     for (i = 0; rc == 0 && i < count && poller_has_budget(budget); i++) {
-        struct pyws_slot *slot = pyws_watch_find(w, list[i]);
+        /* (The table, and this list with it, may grow meanwhile.) */
+        uint64_t token = w->serving[i];
+        struct pyws_slot *slot = pyws_watch_find(w, token);
         if (slot != NULL && slot->pends) {
             slot->pends = 0;
-            rc = poller_serve(p, list[i], 0, budget, &got);
+            rc = poller_serve(p, token, 0, budget, &got);
         }
     }
     if (i < count) {
-        poller_put_back(p, list + i, count - i);
+        poller_put_back(p, i, count);
     }
-    PyMem_RawFree(list);
     return rc;
 }
 

@@ -56,6 +56,9 @@ struct pyws_watch {
      * room for each slot once. */
     uint64_t *pending;
     uint32_t pending_len;
+    /* serving is as long, and has what was pending while a turn goes through
+     * it. */
+    uint64_t *serving;
     /* hot is the token to ask first, hot_left how often more. */
     uint64_t hot;
     int hot_left;
