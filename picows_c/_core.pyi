@@ -265,8 +265,12 @@ class Deflate:
 
 @final
 class Callbacks:
-    def on_ws_connected(self, transport: WSTransport, /) -> None: ...
-    def on_ws_disconnected(self, transport: WSTransport, /) -> None: ...
+    """The C functions that a listener carries."""
+
+    def on_ws_connected(self, transport: WSTransport, /) -> None:
+        """Call the C function of that name."""
+    def on_ws_disconnected(self, transport: WSTransport, /) -> None:
+        """Call the C function of that name."""
 
 @disjoint_base
 class WSReader:
