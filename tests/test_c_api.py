@@ -52,8 +52,12 @@ def build(name: str, source: Path, folder: Path, **environment: str) -> Any:
     environment = {**os.environ, "PYTHONPATH": path, **environment}
     if "LD_PRELOAD" in environment:
         # The sanitizer that is preloaded is needed by the package, and no good for the compiler.
-        environment["CC"] = "env -u LD_PRELOAD " + environment.get("CC", "cc")
-        environment["CXX"] = "env -u LD_PRELOAD " + environment.get("CXX", "c++")
+        for variable, program in (("CC", "cc"), ("CXX", "c++")):
+            script = folder / program
+            command = f'unset LD_PRELOAD; exec {environment.get(variable, program)} "$@"'
+            script.write_text(f"#!/bin/sh\n{command}\n")
+            script.chmod(0o755)
+            environment[variable] = str(script)
     done = subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
         cwd=folder,

@@ -310,7 +310,10 @@ def test_health():
 
 
 def test_every_example_is_tested():
-    files = [*EXAMPLES.parent.glob("tests/test_examples*.py"), EXAMPLES.parent / "tests/test_c_api.py"]
+    files = [
+        *EXAMPLES.parent.glob("tests/test_examples*.py"),
+        EXAMPLES.parent / "tests/test_c_api.py",
+    ]
     tests = "".join(path.read_text() for path in files)
     for path in EXAMPLES.rglob("*.*"):
         # demo.py is `make demo`.
