@@ -64,7 +64,7 @@ ASAN_LIB := $(CURDIR)/build/asan/lib
 asan: $(BUILT) $(VENV)/.test  ## the Python suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf $(ASAN_LIB)
 	PICOWS_C_SANITIZE=1 $(PY) setup.py -q build_ext --build-lib $(ASAN_LIB) --build-temp build/asan/temp
-	cp -r picows_c/*.py picows_c/*.pyi picows_c/py.typed picows_c/cli $(ASAN_LIB)/picows_c/
+	cp -r picows_c/*.py picows_c/*.pyi picows_c/py.typed picows_c/cli picows_c/include $(ASAN_LIB)/picows_c/
 	PYTHONPATH=$(ASAN_LIB) PYTHONMALLOC=malloc PICOWS_C_EXPECT=$(ASAN_LIB) \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
@@ -148,7 +148,8 @@ bench-docs: $(VENV)/.venv  ## the tables and charts of the documentation, from R
 
 # ---- habits ----
 
-FORMATTED := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.[ch] bench/*/*.[ch])
+FORMATTED := $(wildcard csrc/*/*.[ch] picows_c/include/*.h examples/*/*.c tests/c/*.[ch] \
+	tests/c_api/*.c tests/fuzz/*.[ch] bench/*/*.[ch])
 CLANG_FORMAT ?= clang-format
 format: $(VENV)/.lint  ## format C and Python
 	$(CLANG_FORMAT) -i $(FORMATTED)

@@ -4,6 +4,7 @@ import os as _os
 
 from . import _core
 from ._core import WSFrame, broadcast
+from .c_api import get_include
 from .client import ws_connect
 from .closing import WSCloseHandshake, WSCloseInfo, WSDisconnectCause, WSDisconnectKind
 from .deflate import PermessageDeflate
@@ -62,6 +63,7 @@ __all__ = [
     "WSUpgradeResponseWithListener",
     "__version__",
     "broadcast",
+    "get_include",
     "is_lasting_error",
     "reconnect",
     "ws_connect",

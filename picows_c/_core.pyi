@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from ssl import MemoryBIO, SSLObject
 from typing import Any, Optional, Protocol, Union
 
-from typing_extensions import Buffer, disjoint_base, final
+from typing_extensions import Buffer, CapsuleType, disjoint_base, final
 
 from .enums import WSCloseCode, WSMsgType
 from .listener import WSListener
@@ -15,6 +15,7 @@ from .protocol import WSProtocol
 
 _Payload = Union[str, Buffer, None]
 
+_C_API: CapsuleType
 POLLER: Optional[str]
 
 def broadcast(
@@ -261,6 +262,15 @@ class Deflate:
         resets_in: bool,
         threshold: int,
     ) -> Deflate: ...
+
+@final
+class Callbacks:
+    """The C functions that a listener carries."""
+
+    def on_ws_connected(self, transport: WSTransport, /) -> None:
+        """Call the C function of that name."""
+    def on_ws_disconnected(self, transport: WSTransport, /) -> None:
+        """Call the C function of that name."""
 
 @disjoint_base
 class WSReader:

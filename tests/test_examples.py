@@ -310,7 +310,11 @@ def test_health():
 
 
 def test_every_example_is_tested():
-    tests = "".join(path.read_text() for path in EXAMPLES.parent.glob("tests/test_examples*.py"))
+    files = [
+        *EXAMPLES.parent.glob("tests/test_examples*.py"),
+        EXAMPLES.parent / "tests/test_c_api.py",
+    ]
+    tests = "".join(path.read_text() for path in files)
     for path in EXAMPLES.rglob("*.*"):
         # demo.py is `make demo`.
         if path.suffix in (".py", ".html", ".conf", ".service") and path.name != "demo.py":

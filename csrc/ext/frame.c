@@ -26,6 +26,12 @@ WSFrame_dealloc(PyObject *self)
     pyws_dealloc_tail(self);
 }
 
+int
+pyws_is_frame(PyObject *o)
+{
+    return Py_TYPE(o)->tp_dealloc == WSFrame_dealloc; /* nothing derives */
+}
+
 static PyObject *
 WSFrame_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {

@@ -123,6 +123,13 @@ static int
 reader_deliver(WSReaderObject *r, WSTransportObject *t, WSFrameObject *frame)
 {
     PyObject *listener = Py_NewRef(r->listener);
+    if (WS_UNLIKELY(r->callbacks != NULL)) {
+        int rc = pyws_callbacks_frame(r->callbacks, t, frame);
+        Py_DECREF(listener);
+        return WS_LIKELY(rc == 0) ? 0
+                                  : reader_callback_failed(
+                                        r, frame, r->state->str_on_ws_frame);
+    }
     PyObject *args[4] = {NULL, listener, (PyObject *)t, (PyObject *)frame};
     PyObject *result =
         PyObject_VectorcallMethod(r->state->str_on_ws_frame, args + 1,

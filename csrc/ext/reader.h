@@ -11,6 +11,7 @@
 #ifndef PYWS_READER_H
 #define PYWS_READER_H
 
+#include "callbacks.h"
 #include "deflate.h"
 #include "frame.h"
 #include "transport.h"
@@ -86,6 +87,8 @@ typedef struct {
     struct ws_http *http;
     WSTransportObject *transport;
     PyObject *listener;
+    /* callbacks has the listener's C functions, NULL where it has none. */
+    CallbacksObject *callbacks;
     /* spare is the last frame delivered, where nobody kept it. */
     WSFrameObject *spare;
 } WSReaderObject;

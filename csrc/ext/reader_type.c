@@ -104,7 +104,12 @@ WSReader_start_frames(PyObject *self, PyObject *args)
                         "deflate is a Deflate, and needs whole messages");
         return NULL;
     }
+    CallbacksObject *callbacks;
+    if (pyws_callbacks_of(r->state, listener, &callbacks) < 0) {
+        return NULL;
+    }
     WSTransportObject *t = (WSTransportObject *)transport;
+    Py_XSETREF(r->callbacks, callbacks);
     Py_XSETREF(r->transport, (WSTransportObject *)Py_NewRef(transport));
     Py_XSETREF(r->listener, Py_NewRef(listener));
     ws_parser_init(&r->parser, !t->conn.is_client, (size_t)max_frame_size);
@@ -213,6 +218,7 @@ WSReader_free(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_CLEAR(r->spare);
     Py_CLEAR(r->deflate);
     Py_CLEAR(r->listener);
+    Py_CLEAR(r->callbacks);
     Py_CLEAR(r->transport);
     Py_RETURN_NONE;
 }
@@ -278,6 +284,7 @@ WSReader_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(r->transport);
     Py_VISIT(r->listener);
+    Py_VISIT(r->callbacks);
     Py_VISIT(r->deflate);
     return 0;
 }
@@ -289,6 +296,7 @@ WSReader_clear(PyObject *self)
     pyws_reader_discard(r);
     Py_CLEAR(r->transport);
     Py_CLEAR(r->listener);
+    Py_CLEAR(r->callbacks);
     Py_CLEAR(r->deflate);
     return 0;
 }

@@ -64,6 +64,10 @@ typedef struct {
     PyObject *weakrefs;
 } WSTransportObject;
 
+/* pyws_is_transport returns whether |o| is a WSTransport, of any interpreter.
+ */
+int pyws_is_transport(PyObject *o);
+
 /* pyws_transport_check raises RuntimeError and returns -1 where the calling
  * thread is not the connection's. */
 int pyws_transport_check(WSTransportObject *t, const char *method);

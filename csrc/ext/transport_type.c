@@ -474,6 +474,16 @@ WSTransport_dealloc(PyObject *self)
     pyws_dealloc_tail(self);
 }
 
+int
+pyws_is_transport(PyObject *o)
+{
+    PyTypeObject *type = Py_TYPE(o);
+    while (type != NULL && type->tp_dealloc != WSTransport_dealloc) {
+        type = type->tp_base;
+    }
+    return type != NULL;
+}
+
 /* ---- attributes ---- */
 
 static PyObject *
