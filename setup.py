@@ -57,8 +57,8 @@ setup(
                 for room in ("core", "platform", "ext")
                 for path in glob(f"csrc/{room}/*.c")
             ),
-            depends=glob("csrc/*/*.h"),
-            include_dirs=["csrc/core", "csrc/platform", "csrc/ext"],
+            depends=glob("csrc/*/*.h") + glob("picows_c/include/*.h"),
+            include_dirs=["csrc/core", "csrc/platform", "csrc/ext", "picows_c/include"],
             define_macros=macros,
             undef_macros=undef_macros,
             extra_compile_args=compile_args,

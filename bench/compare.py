@@ -1,24 +1,15 @@
-"""Rate and CPU of each message, and memory of each connection, beside others, in one run.
+"""Rate, CPU, latency and memory beside others, in one run.
 
-    python bench/compare.py --peer PYTHON [--rounds 5] [--loops uvloop asyncio] [WORK ...]
+    python bench/compare.py [WORK ...] [--peer PYTHON] [--rounds 5] [--loops uvloop asyncio]
 
 PYTHON is an interpreter that has picows and uvloop; websockets and aiohttp are those of the
-interpreter that runs this.
+interpreter that runs this. `make bench` brings all of it.
 
-The libraries take turns (A B A B ...), so that a noisy machine disturbs all of them; what counts
-are the medians of the ratios of neighbouring turns. CPU is that of the process, by os.times(), from
-the first message after the warm-up on.
-
-echo       one connection, 256 bytes, client and server on one core, both of the library
-echo-100   100 connections, 64 bytes, server on core 0; the client is picows_c's on core 1
-echo-1000  the same with 1,000 connections
-tls        echo over TLS
-stream     receiving 32-byte frames as fast as they come; the sender is picows_c's on core 1
-messages   the same as whole messages and each as bytes, beside websockets
-idle-compressed
-           resident memory of a server's connections that have agreed on permessage-deflate and are
-           idle, beside aiohttp and websockets: untouched, and after an echo that was compressed
-           both ways; the clients offer what browsers offer
+All take turns (A B C A B C ...), so that a noisy machine disturbs all of them; what counts are the
+medians of the ratios of neighbouring turns, and each verdict shows their spread. CPU is that of
+the process, by getrusage(), from the first message after the warm-up (a tenth) on. The end that is
+measured has the first core, the load the second one; where both ends are measured they share the
+first one, unless the work is about two cores. The load is the C program of bench/c where it can be.
 """
 
 from __future__ import annotations
@@ -26,266 +17,142 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
+from report import goals_text, judge, result_text
+from run import Bench, NotHere, machine, play, raise_descriptor_limit, settings, usable_cores
+from works import OURS, WORKS, Case, Work
 
-
-@dataclass
-class Contestant:
-    """A library at one of its settings."""
-
-    name: str
-    python: str
-    library: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def describe(self) -> str:
-        code = (
-            f"import {self.library} as l, uvloop, platform as p; "
-            "print(l.__version__, 'CPython', p.python_version(), 'uvloop', uvloop.__version__)"
-        )
-        command = [self.python, "-c", code]
-        version = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        return f"{self.name}: {version.stdout.strip()}, options {self.options or 'default'}"
-
-
-@dataclass
-class Work:
-    """What is measured: the roles, and which of them is the contestant's."""
-
-    server: str
-    client: str
-    measured: tuple[str, ...]
-    size: int
-    count: int
-    connections: int = 1
-    tls: bool = False
-    against: str = "picows"
-
-
-WORKS = {
-    "echo": Work("server", "client", ("client", "server"), 256, 100_000),
-    "echo-100": Work("server", "client", ("server",), 64, 300_000, 100),
-    "echo-1000": Work("server", "client", ("server",), 64, 300_000, 1000),
-    "tls": Work("server", "client", ("client", "server"), 256, 50_000, tls=True),
-    "stream": Work("source", "sink", ("client",), 32, 2_000_000),
-    "messages": Work("source", "receiver", ("client",), 32, 1_000_000, against="messages"),
-    "idle-compressed": Work("idle", "visitors", ("server",), 500, 1, 1000, against="compressed"),
-}
-
-
-def contestants(against: str, peer: str) -> list[Contestant]:
-    """Return who takes part, ours first."""
-    here = sys.executable
-    if against == "messages":
-        unlimited = {"compression": None, "max_queue": None, "max_size": None}
-        return [
-            Contestant("picows_c", here, "picows_c", {"assemble_messages": True}),
-            Contestant("websockets", here, "websockets", unlimited),
-        ]
-    if against == "compressed":
-        options = {"assemble_messages": True, "compression": True}
-        return [
-            Contestant("picows_c", here, "picows_c", options),
-            Contestant("aiohttp", here, "aiohttp"),
-            Contestant("websockets", here, "websockets", {"ping_interval": None}),
-        ]
-    return [
-        Contestant("picows_c", here, "picows_c"),
-        Contestant("picows_c, loop's way", here, "picows_c", {"transport": "loop"}),
-        Contestant("picows, aiofastnet", peer, "picows", {"use_aiofastnet": True}),
-        Contestant("picows, loop's transports", peer, "picows", {"use_aiofastnet": False}),
-    ]
-
-
-# Who makes the load.
-OURS = Contestant("picows_c", sys.executable, "picows_c")
-
-
-def turn(work: Work, who: Contestant, loop: str, tls: list[str]) -> dict[str, dict[str, float]]:
-    """Run one server and one client; return the figures of those that are the contestant's."""
-    one_core = len(work.measured) == 2
-
-    def command(end: str, role: str) -> list[str]:
-        mine = who if end in work.measured else OURS
-        # The one that is measured has core 0; whoever only makes the load has the other.
-        core = 0 if one_core or end in work.measured else 1
-        pin = ["taskset", "-c", str(core)] if shutil.which("taskset") else []
-        # The load does not depend on the loop that is measured.
-        its_loop = loop if end in work.measured else "uvloop"
-        return [
-            *pin, mine.python, WORKER, role, mine.library, its_loop,
-            "--options", json.dumps(mine.options), "--count", str(work.count),
-            "--size", str(work.size), "--connections", str(work.connections),
-            *(tls if work.tls else []),
-        ]  # fmt: skip
-
-    server = subprocess.Popen(
-        command("server", work.server), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    try:
-        port = server.stdout.readline().strip()
-        client = [*command("client", work.client), "--port", port]
-        answer = subprocess.run(client, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
-        found = {
-            "client": json.loads(answer.stdout),
-            "server": json.loads(server.stdout.readline()),
-        }
-    finally:
-        server.kill()
-        server.wait()
-    return {end: found[end] for end in work.measured}
-
-
-def weigh(work: Work, who: Contestant, loop: str) -> dict[str, float]:
-    """Return KiB for each connection, untouched and after a message."""
-
-    def run(python: str, role: str, library: str, *more: str) -> subprocess.Popen[str]:
-        command = [python, WORKER, role, library, *more, "--connections", str(work.connections)]
-        command += ["--size", str(work.size)]
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
-
-    def answer(process: subprocess.Popen[str], line: str = "") -> Any:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(line)
-        return json.loads(process.stdout.readline())
-
-    found = {}
-    for key, count in (("untouched", 0), ("after a message", work.count)):
-        options = ["--options", json.dumps(who.options), "--count", "0"]
-        with run(who.python, work.server, who.library, loop, *options) as server:
-            more = ["--port", str(answer(server)), "--count", str(count)]
-            with run(OURS.python, work.client, OURS.library, "uvloop", *more) as client:
-                answer(client)
-                before = answer(server, "\n")
-                connections = answer(client, "\n")
-                found[key] = (answer(server, "\n") - before) / connections / 1024
-                server.kill()
-    return found
+QUICK_ROUNDS, QUICK_SCALE = 2, 0.15
 
 
 def progress(text: str) -> None:
     """Show where a long run is: one line that is overwritten, or lines in a log."""
     if sys.stderr.isatty():
-        print(f"{text:90}", end="\r", file=sys.stderr)
+        print(f"{text:100}", end="\r", file=sys.stderr, flush=True)
     elif text:
-        print(text, file=sys.stderr)
+        print(text, file=sys.stderr, flush=True)
 
 
-def median(turns: list[Any], end: str, key: str) -> float:
-    return statistics.median(t[end][key] for t in turns)
+def parse() -> argparse.Namespace:
+    names = "\n".join(f"  {work.name:20} {work.title}" for work in WORKS.values())
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__}\nworks:\n{names}",
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("works", nargs="*", metavar="WORK", help="all, where none is named")
+    parser.add_argument("--peer", help="a Python that has picows and uvloop")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--loops", nargs="+", choices=["uvloop", "asyncio"])
+    parser.add_argument("--cases", nargs="+", help="only these cases of a work")
+    parser.add_argument("--who", nargs="+", help="only contestants whose name has one of these")
+    parser.add_argument("--scale", type=float, help="send this part of the messages")
+    parser.add_argument("--quick", action="store_true", help="the main works, two short rounds")
+    parser.add_argument("--json", help="write all figures to this file")
+    parser.add_argument("--list", action="store_true", help="print the works and their goals")
+    args = parser.parse_args()
+    unknown = set(args.works) - set(WORKS)
+    if unknown:
+        parser.error(f"no such work: {', '.join(sorted(unknown))}; there are {', '.join(WORKS)}")
+    if args.peer and not os.path.exists(args.peer):
+        parser.error(f"--peer: {args.peer} does not exist")
+    return args
 
 
-def report(title: str, work: Work, results: dict[str, list[Any]]) -> None:
-    ends = work.measured
-    print(f"\n{title}")
-    columns = "".join(f"{end + ' user us':>16}{'sys':>7}" for end in ends)
-    print(f"{'':28}{'messages/s':>12}{columns}")
-    for name, turns in results.items():
-        cells = f"{median(turns, ends[0], 'rate'):>12,.0f}"
-        for end in ends:
-            cells += (
-                f"{median(turns, end, 'user_us'):>16.2f}{median(turns, end, 'system_us'):>7.2f}"
-            )
-        print(f"{name:28}{cells}")
-    first, *others = results
-    for name in others:
-        pairs = list(zip(results[first], results[name]))
-        rates = [a[ends[0]]["rate"] / b[ends[0]]["rate"] for a, b in pairs]
-        text = f"rate {statistics.median(rates):.2f} x"
-        for end in ends:
-            ratios = [a[end]["user_us"] / max(b[end]["user_us"], 0.01) for a, b in pairs]
-            text += f", {end} user CPU {statistics.median(ratios):.2f} x"
-        print(f"{first} / {name}: {text}")
+def list_works() -> None:
+    for work in WORKS.values():
+        print(f"{work.name}: {work.title}")
+        for case in work.cases:
+            print(f"    case {case.name}: {case.connections} connections, {case.count:,} messages")
+        for goal in work.goals:
+            where = f" [{', '.join(goal.loops)}]"
+            print(f"    goal {goal.figure} {goal.relation} {goal.factor:g} x {goal.whom}{where}")
 
 
-def report_memory(title: str, results: dict[str, list[dict[str, float]]]) -> None:
-    first, *others = results
-    keys = list(results[first][0])
-    print(f"\n{title}")
-    print(f"{'KiB for each connection':28}{''.join(f'{key:>20}' for key in keys)}")
-    for name, turns in results.items():
-        medians = (statistics.median(t[key] for t in turns) for key in keys)
-        print(f"{name:28}{''.join(f'{cell:>20.1f}' for cell in medians)}")
-    for name in others:
-        pairs = list(zip(results[first], results[name]))
-        ratios = (statistics.median(a[key] / b[key] for a, b in pairs) for key in keys)
-        cells = ", ".join(f"{key} {ratio:.2f} x" for key, ratio in zip(keys, ratios))
-        print(f"{first} / {name}: {cells}")
+class Run:
+    """One run: what is measured, and what came of it."""
 
+    def __init__(self, args: argparse.Namespace, bench: Bench) -> None:
+        self._args = args
+        self._bench = bench
+        self._rounds = args.rounds or (QUICK_ROUNDS if args.quick else 5)
+        self.results: dict[str, Any] = {
+            "machine": machine(bench),
+            "rounds": self._rounds,
+            "scale": bench.scale,
+            "settings": {},
+            "results": [],
+        }
 
-def make_certificate(folder: str) -> list[str]:
-    key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.pem")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-keyout", key, "-out", cert, "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(command, check=True, capture_output=True)
-    return ["--cert", cert, "--key", key]
+    def _wanted(self, name: str) -> bool:
+        who = self._args.who
+        return not who or any(part in name for part in who)
 
+    def loops(self, work: Work) -> list[str]:
+        some = work.quick if self._args.quick and work.quick else work.loops
+        return [loop for loop in self._args.loops or some if loop in work.loops]
 
-def compare(name: str, loop: str, args: argparse.Namespace, tls: list[str]) -> dict[str, list[Any]]:
-    """Let all take their turns at one work on one loop, and print what came of it."""
-    work = WORKS[name]
-    all_of_them = contestants(work.against, args.peer)
-    results: dict[str, list[Any]] = {who.name: [] for who in all_of_them}
-    for number in range(args.rounds):
-        for who in all_of_them:
-            progress(f"{name}, {loop}: round {number + 1} of {args.rounds}, {who.name}")
-            weighs = work.against == "compressed"
-            result: Any = weigh(work, who, loop) if weighs else turn(work, who, loop, tls)
-            results[who.name].append(result)
-    progress("")
-    title = f"{name}, {loop}: {work.size} bytes, {work.connections} connections, "
-    title += f"medians of {args.rounds} rounds"
-    if work.against == "compressed":
-        report_memory(title, results)
-    else:
-        report(f"{title} of {work.count:,}", work, results)
-    return results
+    def work(self, work: Work) -> None:
+        """Measure all cases of a work on all loops, and print what came of each."""
+        found = settings(self._bench, work)
+        self.results["settings"][work.name] = found
+        print(f"\n== {work.name}: {work.title}")
+        for name, text in found.items():
+            if self._wanted(name):
+                print(f"   {name}: {text}")
+        for loop in self.loops(work):
+            earlier: dict[str, Any] = {}
+            for case in work.cases[:1] if self._args.quick else work.cases:
+                if self._args.cases and case.name not in self._args.cases:
+                    continue
+                result = self._case(work, case, loop, earlier)
+                earlier[case.name] = result["turns"].get(OURS, [])
+
+    def _case(self, work: Work, case: Case, loop: str, earlier: dict[str, Any]) -> dict[str, Any]:
+        played = play(self._bench, work, case, loop, self._rounds, self._wanted, progress)
+        progress("")
+        result = {
+            "work": work.name, "case": case.name, "loop": loop, "rounds": self._rounds, **played,
+        }  # fmt: skip
+        verdicts = judge(work, case.name, loop, {**result, "earlier": earlier})
+        result["verdicts"] = list(verdicts)
+        self.results["results"].append(result)
+        print(result_text(work, result), flush=True)
+        self._save()
+        return result
+
+    def _save(self) -> None:
+        """Write what is there so far: a long run that is stopped has not been in vain."""
+        if self._args.json:
+            path = Path(self._args.json)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.results, indent=1), encoding="utf-8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("works", nargs="*", metavar="WORK", help=f"of {', '.join(WORKS)}; all")
-    parser.add_argument("--peer", help="a Python that has picows and uvloop")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--loops", nargs="+", default=["uvloop", "asyncio"])
-    parser.add_argument("--json", help="write the raw figures to this file")
-    args = parser.parse_args()
-
-    works = args.works or list(WORKS)
-    if not args.peer and any(WORKS[name].against == "picows" for name in works):
-        parser.error("--peer is needed")
-    print(f"{platform.platform()}, {os.cpu_count()} cores")
-    everything: dict[str, Any] = {}
+    args = parse()
+    if args.list:
+        list_works()
+        return
+    names = args.works or [work.name for work in WORKS.values() if work.quick or not args.quick]
+    raise_descriptor_limit()
+    scale = args.scale or (QUICK_SCALE if args.quick else 1.0)
     with tempfile.TemporaryDirectory() as folder:
-        tls = make_certificate(folder)
-        for against in dict.fromkeys(WORKS[name].against for name in works):
-            print()
-            for who in contestants(against, args.peer):
-                print(who.describe())
-            for name in works:
-                if WORKS[name].against == against:
-                    for loop in args.loops:
-                        results = compare(name, loop, args, tls)
-                        everything[f"{name} {loop}"] = results
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(everything, file, indent=1)
+        bench = Bench(Path(folder), args.peer, scale, usable_cores())
+        run = Run(args, bench)
+        for key, value in run.results["machine"].items():
+            print(f"{key}: {value}")
+        if not args.peer:
+            print("no --peer: picows is not measured")
+        for name in names:
+            try:
+                run.work(WORKS[name])
+            except NotHere as error:
+                print(f"{name}: not measured: {error}")
+    print(f"\n{goals_text(run.results)}")
 
 
 if __name__ == "__main__":

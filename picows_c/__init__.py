@@ -3,7 +3,8 @@
 import os as _os
 
 from . import _core
-from ._core import WSFrame
+from ._core import WSFrame, broadcast
+from .c_api import get_include
 from .client import ws_connect
 from .closing import WSCloseHandshake, WSCloseInfo, WSDisconnectCause, WSDisconnectKind
 from .deflate import PermessageDeflate
@@ -23,6 +24,7 @@ from .handshake import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWit
 from .listener import WSListener
 from .listening import WSServer, WSServerStats
 from .options import PICOWS_DEBUG_LL
+from .reconnect import WSBackoff, is_lasting_error, reconnect
 from .server import ws_create_server, ws_create_unix_server
 from .stats import WSTransportStats
 from .transport import WSTransport
@@ -33,6 +35,7 @@ __all__ = [
     "PICOWS_DEBUG_LL",
     "PermessageDeflate",
     "WSAutoPingStrategy",
+    "WSBackoff",
     "WSCloseCode",
     "WSCloseHandshake",
     "WSCloseInfo",
@@ -59,6 +62,10 @@ __all__ = [
     "WSUpgradeResponse",
     "WSUpgradeResponseWithListener",
     "__version__",
+    "broadcast",
+    "get_include",
+    "is_lasting_error",
+    "reconnect",
     "ws_connect",
     "ws_create_server",
     "ws_create_unix_server",

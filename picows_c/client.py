@@ -225,6 +225,8 @@ async def ws_connect(
     assemble_messages: bool = False,
     max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
     compression: Union[bool, PermessageDeflate] = False,
+    coalesce_writes: bool = False,
+    busy_poll: float = 0.0,
     extra_headers: Optional[WSHeadersLike] = None,
     subprotocols: Sequence[str] = (),
     origin: Optional[str] = None,
@@ -279,6 +281,13 @@ async def ws_connect(
         CLOSE 1009.
     :param compression: offer permessage-deflate (RFC 7692): True, or a PermessageDeflate that says
         how. Needs assemble_messages.
+    :param coalesce_writes: let what the callbacks of one read send leave together, behind the last
+        of them.
+    :param busy_poll: seconds, 0 to 1, for which the poller goes on asking for input after some
+        came, instead of letting the thread sleep: the next message is seen sooner, and a core is
+        busy meanwhile. Timers, tasks and other connections have their turn as ever. It gains only
+        where a second core is free. 0.0 for not at all; where the loop's own transports carry the
+        bytes it changes nothing.
     :param extra_headers: more headers for the request; Host replaces ours.
     :param subprotocols: what to offer in Sec-WebSocket-Protocol (RFC 6455, 1.9), the preferred one
         first: unique tokens. The server's choice is in the response's headers.
@@ -352,6 +361,8 @@ async def ws_connect(
         assemble_messages=assemble_messages,
         max_message_size=max_message_size,
         compression=compression,
+        coalesce_writes=coalesce_writes,
+        busy_poll=busy_poll,
     )
     parsed = parse_url(url)
     offer = None if options.deflate is None else make_offer(options.deflate)

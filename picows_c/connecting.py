@@ -328,7 +328,6 @@ def check_unix_path(path: Union[str, bytes, os.PathLike[str]]) -> Union[str, byt
         raise ValueError("unix_path: there are no unix sockets on this platform")
     if not path:
         raise ValueError("unix_path is empty")
-    nul = "\0" if isinstance(path, str) else b"\0"
-    if nul in path[1:]:  # type: ignore[operator]
+    if "\0" in path[1:] if isinstance(path, str) else b"\0" in path[1:]:
         raise ValueError(f"unix_path with a NUL in it: {path!r}")
     return path

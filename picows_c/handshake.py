@@ -30,6 +30,8 @@ WSHeadersLike = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # RFC 9110, 5.5: what a field value may not hold.
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# 16 bytes in base64 (RFC 6455, 4.1).
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _NOT_IN_TARGET = re.compile(rb"[^\x21-\x7e]")
 _NOT_IN_ORIGIN = re.compile(r"[^\x21-\x7e]")
 
@@ -71,8 +73,9 @@ class WSUpgradeRequest:
 class WSUpgradeResponse:
     """An HTTP response to an upgrade request: 101 Switching Protocols, or anything else.
 
-    status is an HTTPStatus, a plain int where HTTPStatus has no such member. The object can be
-    sent any number of times; sending does not change it.
+    status is an HTTPStatus, a plain int where HTTPStatus has no such member; headers is
+    case-insensitive and keeps repeated names; version and body are bytes, body None for none. The
+    object can be sent any number of times; sending does not change it.
     """
 
     __slots__ = ("body", "headers", "status", "version")
@@ -211,8 +214,14 @@ def _checked_value(name: str, value: str) -> str:
 
 
 def _fields_bytes(headers: CIMultiDict[str]) -> bytes:
-    checked = make_headers(headers)
-    text = "".join(f"{name}: {value}\r\n" for name, value in checked.items())
+    try:
+        values = " ".join(headers.values())
+        is_fine = not _NOT_IN_VALUE.search(values) and all(map(TOKEN.fullmatch, headers))
+    except TypeError:
+        is_fine = False
+    if not is_fine:
+        make_headers(headers)  # raises what is wrong with them
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -223,6 +232,9 @@ def tokens(headers: CIMultiDict[str], name: str) -> list[str]:
 
 
 def _has_token(headers: CIMultiDict[str], name: str, wanted: str) -> bool:
+    # Nearly always it stands alone.
+    if headers.get(name, "").lower() == wanted:
+        return True
     return any(element.lower() == wanted for element in tokens(headers, name))
 
 
@@ -235,7 +247,7 @@ def _status(status: Union[HTTPStatus, int]) -> Union[HTTPStatus, int]:
 
 def uses_extension(response: WSUpgradeResponse) -> bool:
     """Return whether the handshake agreed on an extension: RSV bits may have a meaning then."""
-    return bool(tokens(response.headers, EXTENSIONS))
+    return EXTENSIONS in response.headers and bool(tokens(response.headers, EXTENSIONS))
 
 
 # ---- keys ----
@@ -249,7 +261,7 @@ def make_key() -> str:
 def accept_for(key: str) -> str:
     """Return the Sec-WebSocket-Accept that answers ``key`` (RFC 6455, 4.2.2)."""
     digest = hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode("ascii")
+    return binascii.b2a_base64(digest, newline=False).decode("ascii")
 
 
 # ---- the client's side ----
@@ -451,11 +463,7 @@ def check_upgrade(request: WSUpgradeRequest) -> str:
             },
         )
     keys = headers.getall("Sec-WebSocket-Key", [])
-    try:
-        valid = len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16
-    except (binascii.Error, ValueError):
-        valid = False
-    if not valid:
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         raise WSRequestRefused(400, "Sec-WebSocket-Key is not 16 bytes in base64")
     return keys[0]
 

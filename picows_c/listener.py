@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from .enums import WSMsgType
 
 if TYPE_CHECKING:
-    from ._core import WSFrame
+    from ._core import Callbacks, WSFrame
     from .transport import WSTransport
 
 
@@ -17,6 +17,10 @@ class WSListener:
     Every callback runs in the thread of the connection's event loop and gets the same transport.
     Callbacks are plain functions: what takes long belongs into a task.
     """
+
+    # What the C API bound to this listener: functions that take the place of on_ws_frame() and,
+    # by attributes of the instance, of on_ws_connected() and on_ws_disconnected().
+    _c_callbacks: Optional[Callbacks] = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Be told that the opening handshake (RFC 6455, 4) is done.

@@ -53,7 +53,15 @@ class WSServerStats(NamedTuple):
     refused: int
 
 
-class WSServer(asyncio.AbstractServer):
+if TYPE_CHECKING:
+    # For type checkers only: users of picows write ``server: asyncio.Server = ...``, and nothing of
+    # its surface is missing. At run time an asyncio.Server would bring sockets of its own.
+    _Server = asyncio.Server
+else:
+    _Server = asyncio.AbstractServer
+
+
+class WSServer(_Server):
     """A server as asyncio.Server is one in CPython 3.13, on every version and either way.
 
     It listens on the poller where there is one, else through the loop's own servers.
@@ -411,19 +419,24 @@ class Listening:
 
         self._retries[acceptor] = self._loop.call_later(_ACCEPT_RETRY, again)
 
-    def _accepted(self, fd: int) -> Stream:
-        """Make a stream of a descriptor; where this raises it stays the acceptor's, who called."""
+    def _accepted(self, fd: int, peername: Optional[tuple[Any, ...]]) -> Stream:
+        """Make a stream of a descriptor; where this raises it stays the acceptor's, who called.
+
+        peername: where the acceptor knows it.
+        """
         context = self._context.copy()
         protocol = context.run(self._server._make_protocol, self._server)
-        return Stream(self._poller, self._loop, fd, protocol, context, {})
+        # What can be asked once the connection has gone, too.
+        extra = {"peername": peername}
+        return Stream(self._poller, self._loop, fd, protocol, context, extra)
 
     def _begun(self, stream: Stream) -> None:
         """Begin with the connection; called by the acceptor with what _accepted() made."""
         protocol = cast("ServerProtocol", stream.get_protocol())
         try:
-            # What can be asked once the connection has gone.
-            with contextlib.suppress(OSError):
-                stream._extra["peername"] = StreamSocket(stream).getpeername()
+            if stream._extra["peername"] is None:
+                with contextlib.suppress(OSError):
+                    stream._extra["peername"] = StreamSocket(stream).getpeername()
             if self._ssl is None:
                 self._begin(stream._context, protocol, stream)
             else:

@@ -51,6 +51,9 @@ class ConnectionOptions:
     assemble_messages: bool
     max_message_size: int
     deflate: Optional[PermessageDeflate]
+    coalesce_writes: bool
+    # seconds; 0.0 for not at all
+    busy_poll: float
 
     @staticmethod
     def make(
@@ -72,6 +75,8 @@ class ConnectionOptions:
         assemble_messages: bool,
         max_message_size: int,
         compression: Union[bool, PermessageDeflate],
+        coalesce_writes: bool,
+        busy_poll: float,
     ) -> ConnectionOptions:
         """Check the arguments. Raises TypeError or ValueError."""
         check_size("max_frame_size", max_frame_size)
@@ -92,12 +97,13 @@ class ConnectionOptions:
             raise ValueError(
                 f"on_write_overflow must be 'disconnect' or 'drop', not {on_write_overflow!r}"
             )
+        check_busy_poll(busy_poll)
         deflate = make_deflate(compression)
         # A compressed message makes no sense frame by frame.
         if deflate is not None and not assemble_messages:
             raise ValueError("compression needs assemble_messages=True")
         return ConnectionOptions(
-            logger=_resolve_logger(side, logger_name),
+            logger=resolve_logger(side, logger_name),
             disconnect_on_exception=bool(disconnect_on_exception),
             handshake_timeout=websocket_handshake_timeout,
             close_timeout=close_timeout,
@@ -113,6 +119,8 @@ class ConnectionOptions:
             assemble_messages=bool(assemble_messages),
             max_message_size=max_message_size,
             deflate=deflate,
+            coalesce_writes=bool(coalesce_writes),
+            busy_poll=float(busy_poll),
         )
 
 
@@ -145,6 +153,14 @@ def check_timeout(name: str, seconds: Optional[float], can_be_none: bool = True)
         raise ValueError(f"{name} must be positive seconds{others}, not {seconds}")
 
 
+def check_busy_poll(seconds: float) -> None:
+    """Raise TypeError or ValueError unless ``seconds`` is a time from 0 to 1."""
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"busy_poll must be a number, not {type(seconds).__name__}")
+    if not 0 <= seconds <= 1:
+        raise ValueError(f"busy_poll must be 0 to 1 second, not {seconds}")
+
+
 def check_socket_options(
     options: WSSocketOptions,
 ) -> tuple[tuple[int, int, Union[int, bytes]], ...]:
@@ -162,9 +178,10 @@ def check_socket_options(
     return tuple(checked)
 
 
-def _resolve_logger(
+def resolve_logger(
     side: str, logger_name: WSLoggerLike
 ) -> Union[logging.Logger, logging.LoggerAdapter[Any]]:
+    """Return the logger that ``logger_name`` asks for. Raises TypeError."""
     if logger_name is None:
         logger_name = side
     if isinstance(logger_name, str):

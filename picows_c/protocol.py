@@ -57,7 +57,8 @@ def _ends(method: _Method) -> _Method:
     return cast("_Method", ending)
 
 
-class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
+# (The two callbacks that are C take their argument by position, as event loops give it.)
+class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[reportIncompatibleMethodOverride]
     """The life of one connection.
 
     HANDSHAKE -> OPEN -> SHUTTING -> LOST; an end may come from each. One timer serves whichever
@@ -122,7 +123,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             self._loop,
         )
         if isinstance(underlying, _core.Stream):
-            underlying._bind(self.transport)
+            underlying._bind(self.transport, self._options.busy_poll)
         self._arm(self._options.handshake_timeout, self._handshake_timed_out)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
@@ -139,7 +140,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             self._disarm()
             if self._keepalive is not None:
                 self._keepalive.stop()
-            transport._note_cause(self._cause_of_loss(exc))
+            if transport.disconnect_cause is None:
+                transport._note_cause(self._cause_of_loss(exc))
             self._log(logging.INFO, "Disconnected%s", f": {exc!r}" if exc is not None else "")
         finally:
             try:
@@ -245,6 +247,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
             self._options.assemble_messages,
             self._options.max_message_size,
             deflate,
+            self._options.coalesce_writes,
         )
         try:
             listener.on_ws_connected(transport)

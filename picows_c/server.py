@@ -278,6 +278,8 @@ async def ws_create_server(
     assemble_messages: bool = False,
     max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
     compression: Union[bool, PermessageDeflate] = False,
+    coalesce_writes: bool = True,
+    busy_poll: float = 0.0,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
     max_write_buffer_size: Optional[int] = None,
     on_write_overflow: str = "disconnect",
@@ -335,6 +337,14 @@ async def ws_create_server(
     :param compression: agree to permessage-deflate (RFC 7692) where a client offers it: True, or a
         PermessageDeflate that says how. Needs assemble_messages. Where a response of the factory
         has a Sec-WebSocket-Extensions, nothing is negotiated beside it.
+    :param coalesce_writes: let what the callbacks of one read send on their connection leave
+        together, behind the last of them: one call to the system instead of one a message. False
+        where an answer must not wait for the callbacks of the messages behind it.
+    :param busy_poll: seconds, 0 to 1, for which the poller goes on asking for input after some
+        came, instead of letting the thread sleep: the next message is seen sooner, and a core is
+        busy meanwhile. Timers, tasks and other connections have their turn as ever. It gains only
+        where a second core is free. 0.0 for not at all; where the loop's own transports carry the
+        bytes it changes nothing.
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
     :param max_write_buffer_size: bytes that may wait to be written to a peer that reads too slowly;
         None for no limit.
@@ -398,6 +408,8 @@ async def ws_create_unix_server(
     assemble_messages: bool = False,
     max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
     compression: Union[bool, PermessageDeflate] = False,
+    coalesce_writes: bool = True,
+    busy_poll: float = 0.0,
     read_buffer_init_size: int = DEFAULT_BUFFER_SIZE,
     max_write_buffer_size: Optional[int] = None,
     on_write_overflow: str = "disconnect",

@@ -44,7 +44,7 @@ class WSTransport(_core.WSTransport):
     """
 
     __slots__ = (
-        "_close_handshake",
+        "_closes",
         "_disconnect_cause",
         "_drain_waiters",
         "_error",
@@ -79,7 +79,8 @@ class WSTransport(_core.WSTransport):
         self._request: Optional[WSUpgradeRequest] = None
         self._response: Optional[WSUpgradeResponse] = None
         self._subprotocol: Optional[str] = None
-        self._close_handshake: Optional[WSCloseHandshake] = None
+        # CLOSE frames in the order in which they passed: whether it was ours, code, reason.
+        self._closes: tuple[tuple[bool, int, Optional[str]], ...] = ()
         self._disconnect_cause: Optional[WSDisconnectCause] = None
         self._is_secure = target.get_extra_info("ssl_object") is not None
         self._is_disconnected = False
@@ -102,7 +103,13 @@ class WSTransport(_core.WSTransport):
     @property
     def close_handshake(self) -> Optional[WSCloseHandshake]:
         """The CLOSE frames seen so far (RFC 6455, 7), None before the first."""
-        return self._close_handshake
+        if not self._closes:
+            return None
+        frames = {
+            sent: WSCloseInfo(WSCloseCode(code), reason) for sent, code, reason in self._closes
+        }
+        received_first = not self._closes[0][0]
+        return WSCloseHandshake(frames.get(False), frames.get(True), received_first)
 
     @property
     def disconnect_cause(self) -> Optional[WSDisconnectCause]:
@@ -217,13 +224,7 @@ class WSTransport(_core.WSTransport):
     # ---- for the protocol ----
 
     def _note_close(self, sent: bool, code: int, reason: Optional[str]) -> None:
-        info = WSCloseInfo(WSCloseCode(code), reason)
-        known = self._close_handshake or WSCloseHandshake(None, None, False)
-        self._close_handshake = (
-            WSCloseHandshake(known.recv, info, known.recv is not None)
-            if sent
-            else WSCloseHandshake(info, known.sent, known.sent is None)
-        )
+        self._closes = (*self._closes, (sent, code, reason))
 
     def _note_error(self, error: BaseException) -> None:
         """Keep the first error: it is the one that ended the connection."""

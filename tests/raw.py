@@ -21,7 +21,7 @@ ROLES = ["server", "client"]
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 T = TypeVar("T")
 
 

@@ -371,7 +371,9 @@ async def test_ping_flood_keeps_memory_bounded(plain):
         peer.write(peer.frame(PING, b"the last one"), peer.frame(TEXT, b"behind"))
         await soon(listener.frames.get())
         _, high = listener.transport.underlying_transport.get_write_buffer_limits()
-        assert listener.transport.underlying_transport.get_write_buffer_size() < high + 1000
+        # The answers of one read leave together: a block of them may come on top.
+        waiting = listener.transport.underlying_transport.get_write_buffer_size()
+        assert waiting < high + 65536 + 1000
         got = bytearray()
         while not got.endswith(b"\x8a\x0cthe last one"):
             got += await soon(peer.reader.read(MIB))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -10,10 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from programs import ENVIRONMENT, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PORT = "9001"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def free_port() -> int:

@@ -18,6 +18,7 @@ from conftest import new_loop, run_on
 from helpers import Recorder
 from raw import BINARY, ROLES, TEXT, against, pattern, soon
 
+import picows_c
 from picows_c import WSListener, WSMsgType, ws_connect, ws_create_server
 
 # Around what is kept in the frame itself (128), around small read blocks, and larger ones.
@@ -344,10 +345,10 @@ def test_cost_of_kept_frames(how, loop_kind, tmp_path):
     new_loop(loop_kind).close()
     script = tmp_path / "cost.py"
     script.write_text(COST)
-    root = str(Path(__file__).resolve().parent.parent)
+    installed = str(Path(picows_c.__file__).resolve().parents[1])
     result = subprocess.run(
         [sys.executable, "-W", "ignore", str(script), how, loop_kind],
-        env={**os.environ, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONPATH": installed},
         capture_output=True,
         text=True,
         timeout=60,

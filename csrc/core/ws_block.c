@@ -55,15 +55,15 @@ refs_is_one(const ws_refs *refs)
 }
 
 static struct ws_block *
-spare_swap(struct ws_spare *s, struct ws_block *b)
+spare_swap(ws_spare_slot *slot, struct ws_block *b)
 {
 #if WS_ATOMIC_REFS && !defined(_MSC_VER)
-    return atomic_exchange_explicit(&s->slot, b, memory_order_acq_rel);
+    return atomic_exchange_explicit(slot, b, memory_order_acq_rel);
 #elif WS_ATOMIC_REFS
-    return _InterlockedExchangePointer((void *volatile *)&s->slot, b);
+    return _InterlockedExchangePointer((void *volatile *)slot, b);
 #else
-    struct ws_block *old = s->slot;
-    s->slot = b;
+    struct ws_block *old = *slot;
+    *slot = b;
     return old;
 #endif
 }
@@ -127,7 +127,7 @@ ws_block_is_unique(const struct ws_block *b)
 struct ws_block *
 ws_spare_take(struct ws_spare *s, size_t cap)
 {
-    struct ws_block *b = spare_swap(s, NULL);
+    struct ws_block *b = spare_swap(&s->slot, NULL);
     if (b != NULL && b->cap != cap) {
         ws_block_decref(b);
         return NULL;
@@ -139,11 +139,38 @@ void
 ws_spare_give(struct ws_spare *s, struct ws_block *b)
 {
     /* Whoever lies in the slot has waited longest; the newest is warm. */
-    ws_block_decref(spare_swap(s, b));
+    ws_block_decref(spare_swap(&s->slot, b));
+}
+
+void
+ws_spare_give_large(struct ws_spare *s, struct ws_block *b)
+{
+    if (b->cap > WS_SPARE_LARGE_MAX || !ws_block_is_unique(b)) {
+        ws_block_decref(b);
+        return;
+    }
+    ws_block_decref(spare_swap(&s->large, b));
+}
+
+struct ws_block *
+ws_spare_take_large(struct ws_spare *s, size_t cap)
+{
+    struct ws_block *b = spare_swap(&s->large, NULL);
+    if (b == NULL || (b->cap >= cap && b->cap / 2 <= cap)) {
+        return b;
+    }
+    if (b->cap < cap) {
+        ws_block_decref(b);
+    }
+    else {
+        ws_spare_give_large(s, b);
+    }
+    return NULL;
 }
 
 void
 ws_spare_clear(struct ws_spare *s)
 {
-    ws_block_decref(spare_swap(s, NULL));
+    ws_block_decref(spare_swap(&s->slot, NULL));
+    ws_block_decref(spare_swap(&s->large, NULL));
 }

@@ -70,16 +70,21 @@ int ws_block_is_unique(const struct ws_block *b);
 /* ws_spare keeps one block that no connection fills at the moment, for the next
  * one that reads: an idle connection then owns no read buffer, and a busy loop
  * allocates none.  A block that frames still hold may be kept too: the next
- * reader goes on behind what they hold.
+ * reader goes on behind what they hold.  Beside it lies one that has grown for
+ * a frame, up to WS_SPARE_LARGE_MAX bytes and held by nobody, for the next
+ * such frame.
  *
- * Ownership: the slot owns its reference.  Taking and giving are safe from
+ * Ownership: each slot owns its reference.  Taking and giving are safe from
  * several threads where WS_ATOMIC_REFS is 1. */
-struct ws_spare {
+#define WS_SPARE_LARGE_MAX ((size_t)256 * 1024)
 #if WS_ATOMIC_REFS && !defined(_MSC_VER)
-    _Atomic(struct ws_block *) slot;
+typedef _Atomic(struct ws_block *) ws_spare_slot;
 #else
-    struct ws_block *volatile slot;
+typedef struct ws_block *volatile ws_spare_slot;
 #endif
+struct ws_spare {
+    ws_spare_slot slot;
+    ws_spare_slot large;
 };
 
 /* ws_spare_take moves the block out of |s| to the caller where it has exactly
@@ -89,6 +94,15 @@ struct ws_block *ws_spare_take(struct ws_spare *s, size_t cap);
 /* ws_spare_give moves the caller's reference of |b| into |s|; a block that lay
  * there is dropped: the newer one is warm. */
 void ws_spare_give(struct ws_spare *s, struct ws_block *b);
+
+/* ws_spare_take_large moves the large block to the caller where it has |cap|
+ * bytes, and not more than twice as many: frames may be kept.  NULL otherwise
+ * (a smaller one is dropped). */
+struct ws_block *ws_spare_take_large(struct ws_spare *s, size_t cap);
+
+/* ws_spare_give_large takes over the caller's reference: keeps the block, or
+ * drops it where it is too large or somebody else holds it, too. */
+void ws_spare_give_large(struct ws_spare *s, struct ws_block *b);
 
 /* ws_spare_clear drops what |s| keeps. */
 void ws_spare_clear(struct ws_spare *s);

@@ -122,6 +122,22 @@ ring_grown(const struct ws_ring *ring, size_t need, size_t target)
     return cap > ring->block_size ? cap : ring->block_size;
 }
 
+/* Gives back a block that the ring goes on without. */
+static void
+ring_give(struct ws_ring *ring, struct ws_block *b)
+{
+    if (b->cap != ring->block_size) {
+        ws_spare_give_large(ring->spare, b);
+    }
+    else if (ws_block_is_unique(b)) {
+        b->used = 0;
+        ws_spare_give(ring->spare, b);
+    }
+    else {
+        ws_block_decref(b);
+    }
+}
+
 /* Moves the readable bytes to the front of storage for |target| bytes. */
 static int
 ring_make_room(struct ws_ring *ring, size_t need, size_t target)
@@ -138,24 +154,25 @@ ring_make_room(struct ws_ring *ring, size_t need, size_t target)
         if (b->cap - ring->r >= target) {
             return 0;
         }
-        if (ring->r == 0) {
-            b = ws_block_resize(b, ring_grown(ring, need, target));
-            if (b == NULL) {
-                return WS_ERR_NOMEM;
-            }
-            ring->block = b;
-            return 0;
-        }
     }
-    /* Somebody else holds bytes of the block, or it is too small and its
-     * front is dead: go on in a new one. */
+    /* Somebody else holds bytes of the block, or it is too small: go on in
+     * another one. */
+    size_t cap = ring_grown(ring, need, target);
     struct ws_block *fresh =
-        ws_block_new(ring->mem, ring_grown(ring, need, target));
+        cap > ring->block_size ? ws_spare_take_large(ring->spare, cap) : NULL;
+    if (fresh == NULL && ring->r == 0 && ws_block_is_unique(b)) {
+        fresh = ws_block_resize(b, cap);
+        ring->block = fresh != NULL ? fresh : b;
+        return fresh != NULL ? 0 : WS_ERR_NOMEM;
+    }
+    if (fresh == NULL) {
+        fresh = ws_block_new(ring->mem, cap);
+    }
     if (fresh == NULL) {
         return WS_ERR_NOMEM;
     }
     memcpy(fresh->data, b->data + ring->r, avail);
-    ws_block_decref(b);
+    ring_give(ring, b);
     ring->block = fresh;
     ring->r = 0;
     ring->w = avail;
@@ -254,7 +271,9 @@ ws_ring_settle(struct ws_ring *ring)
     }
     if (b->cap != ring->block_size) {
         /* It grew for one frame; ordinary reads need less. */
-        ring_drop(ring);
+        ring->block = NULL;
+        ring->r = ring->w = 0;
+        ws_spare_give_large(ring->spare, b);
         return;
     }
     b->used = ring->w;

@@ -27,11 +27,26 @@ acceptor_call(AcceptorObject *a, PyObject *result)
     return 0;
 }
 
+/* What getpeername() would return for an IP socket; None otherwise, also where
+ * a scope needs its zone's name. */
+static PyObject *
+acceptor_peername(const struct ws_sock_addr *peer)
+{
+    if (peer->version == 4) {
+        return Py_BuildValue("(sI)", peer->host, peer->port);
+    }
+    if (peer->version == 6 && peer->scope_id == 0) {
+        return Py_BuildValue("(sIII)", peer->host, peer->port, peer->flowinfo,
+                             peer->scope_id);
+    }
+    Py_RETURN_NONE;
+}
+
 /* Hands |fd| to the server: _accepted() makes a stream of it, and it stays ours
  * where that fails; _begun() does the rest.  Both are there before the first
  * is called, so that no stream is left without anybody who begins with it. */
 static int
-acceptor_begin(AcceptorObject *a, int fd)
+acceptor_begin(AcceptorObject *a, int fd, const struct ws_sock_addr *peer)
 {
     PyObject *server = Py_NewRef(a->server);
     PyObject *accepted = PyObject_GetAttrString(server, "_accepted");
@@ -39,7 +54,8 @@ acceptor_begin(AcceptorObject *a, int fd)
     PyObject *made = NULL, *result = NULL;
 
     if (accepted != NULL && begun != NULL) {
-        made = PyObject_CallFunction(accepted, "i", fd);
+        made =
+            PyObject_CallFunction(accepted, "iN", fd, acceptor_peername(peer));
     }
     if (made == NULL) {
         ws_sock_close(fd, 1);
@@ -77,9 +93,10 @@ pyws_acceptor_serve(AcceptorObject *a)
 
     Py_INCREF(a);
     for (int i = 0; rc == 0 && i < ACCEPTOR_BATCH && a->fd >= 0; i++) {
-        ptrdiff_t fd = ws_sock_accept(a->fd);
+        struct ws_sock_addr peer;
+        ptrdiff_t fd = ws_sock_accept(a->fd, &peer);
         if (fd >= 0) {
-            rc = acceptor_begin(a, (int)fd);
+            rc = acceptor_begin(a, (int)fd, &peer);
         }
         else if (ws_sock_would_block(fd)) {
             break;

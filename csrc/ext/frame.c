@@ -26,6 +26,12 @@ WSFrame_dealloc(PyObject *self)
     pyws_dealloc_tail(self);
 }
 
+int
+pyws_is_frame(PyObject *o)
+{
+    return Py_TYPE(o)->tp_dealloc == WSFrame_dealloc; /* nothing derives */
+}
+
 static PyObject *
 WSFrame_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -289,10 +295,10 @@ static PyGetSetDef WSFrame_getset[] = {
     {"msg_type", WSFrame_get_msg_type, NULL,
      "WSMsgType: the opcode (RFC 6455, 5.2).", NULL},
     {"fin", WSFrame_get_fin, NULL,
-     "bool: whether this is the last frame of its message.", NULL},
+     "bool: whether this is the last frame of its message (RFC 6455, 5.4).",
+     NULL},
     {"rsv1", WSFrame_get_rsv, NULL,
-     "bool: the first reserved bit; set only where an extension was "
-     "negotiated.",
+     "bool: the first reserved bit (RFC 6455, 5.2); set by extensions.",
      (void *)(uintptr_t)WS_BIT_RSV1},
     {"rsv2", WSFrame_get_rsv, NULL, "bool: the second reserved bit.",
      (void *)(uintptr_t)WS_BIT_RSV2},

@@ -41,6 +41,9 @@ typedef struct {
  * MemoryError set. */
 WSFrameObject *pyws_frame_new(pyws_state *state);
 
+/* pyws_is_frame returns whether |o| is a WSFrame, of any interpreter. */
+int pyws_is_frame(PyObject *o);
+
 /* pyws_frame_reset lets go of |f|'s payload, so that the reader can fill it
  * again.  The caller's reference is the only one. */
 static inline void

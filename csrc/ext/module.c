@@ -1,5 +1,8 @@
 /* module.c - the module's definition and its life; nothing else. */
 #include "acceptor.h"
+#include "broadcast.h"
+#include "c_api.h"
+#include "callbacks.h"
 #include "deflate.h"
 #include "frame.h"
 #include "poller.h"
@@ -29,6 +32,8 @@ static PyMethodDef module_methods[] = {
     {"_forked", module_forked, METH_NOARGS,
      "_forked($module, /)\n--\n\nRuns in a forked child: forget all mask "
      "keys."},
+    {"broadcast", (PyCFunction)(void (*)(void))pyws_broadcast,
+     METH_FASTCALL | METH_KEYWORDS, pyws_broadcast_doc},
     {"mask_kernel", module_mask_kernel, METH_NOARGS,
      "mask_kernel($module, /)\n--\n\n"
      "Return the name of the mask kernel of new connections: \"avx2\", "
@@ -47,6 +52,7 @@ exec_names(pyws_state *state)
         PyObject **slot;
         const char *name;
     } names[] = {
+        {&state->str_c_callbacks, "_c_callbacks"},
         {&state->str_on_ws_frame, "on_ws_frame"},
         {&state->str_is_user_specific_pong, "is_user_specific_pong"},
         {&state->str_write, "write"},
@@ -131,10 +137,12 @@ module_exec(PyObject *module)
         exec_enums(state) < 0 || pyws_frame_add_type(module, state) < 0 ||
         pyws_deflate_add_type(module, state) < 0 ||
         pyws_transport_add_type(module, state) < 0 ||
+        pyws_callbacks_add_type(module, state) < 0 ||
         pyws_reader_add_type(module, state) < 0 ||
         pyws_poller_add_type(module, state) < 0 ||
         pyws_stream_add_type(module, state) < 0 ||
-        pyws_acceptor_add_type(module, state) < 0) {
+        pyws_acceptor_add_type(module, state) < 0 ||
+        pyws_c_api_add(module) < 0) {
         return -1;
     }
     return 0;
@@ -145,8 +153,10 @@ module_exec(PyObject *module)
 #define STATE_OBJECTS(visit)               \
   visit(state->WSFrame_type);              \
   visit(state->WSTransport_type);          \
+  visit(state->Callbacks_type);            \
   visit(state->WSReader_type);             \
   visit(state->WSCloseCode);               \
+  visit(state->str_c_callbacks);           \
   visit(state->str_on_ws_frame);           \
   visit(state->str_is_user_specific_pong); \
   visit(state->Deflate_type);              \

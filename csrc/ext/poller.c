@@ -7,6 +7,7 @@
 #  include <unistd.h>
 
 #  include "acceptor.h"
+#  include "clock.h"
 #  include "raise.h"
 #  include "stream.h"
 
@@ -29,6 +30,29 @@ poller_of(struct pyws_watch *w)
     return (PollerObject *)((char *)w - offsetof(pyws_watcher, watch));
 }
 
+/* Input came for somebody who wants the next one fast. */
+static void
+poller_stay_busy(PollerObject *p, uint32_t busy_us)
+{
+    int64_t until = ws_clock_us() + busy_us;
+    if (until > p->base.watch.busy_until) {
+        p->base.watch.busy_until = until;
+    }
+}
+
+static int
+poller_is_busy(PollerObject *p)
+{
+    struct pyws_watch *w = &p->base.watch;
+    if (WS_LIKELY(w->busy_until == 0)) {
+        return 0;
+    }
+    if (w->used == 0 || ws_clock_us() >= w->busy_until) {
+        w->busy_until = 0;
+    }
+    return w->busy_until != 0;
+}
+
 /* Serves the owner of one token with |bits|; a stale token does nothing. */
 static int
 poller_serve(PollerObject *p, uint64_t token, unsigned bits,
@@ -41,10 +65,19 @@ poller_serve(PollerObject *p, uint64_t token, unsigned bits,
     if (slot->kind == PYWS_ACCEPTOR) {
         return pyws_acceptor_serve((AcceptorObject *)slot->owner);
     }
+    StreamObject *s = (StreamObject *)slot->owner;
+    uint32_t busy_us = s->busy_us;
     int share = budget->frames < POLLER_SHARE ? budget->frames : POLLER_SHARE;
+    int had = 0;
     budget->share = share;
-    int rc = pyws_stream_serve((StreamObject *)slot->owner, bits, budget, got);
+    int rc = pyws_stream_serve(s, bits, budget, &had);
     budget->frames -= share - budget->share;
+    if (had) {
+        *got = 1;
+        if (WS_UNLIKELY(busy_us > 0)) {
+            poller_stay_busy(p, busy_us);
+        }
+    }
     return rc;
 }
 
@@ -54,13 +87,15 @@ poller_has_budget(const struct pyws_budget *budget)
     return budget->frames > 0 && budget->bytes > 0;
 }
 
-/* Puts the |n| tokens at |rest| back, before those who were served meanwhile
- * and wait again: behind them the same ones would wait each time. */
+/* Puts the tokens [from, to) of those who were to be served back, before those
+ * who were served meanwhile and wait again: behind them the same ones would
+ * wait each time. */
 static void
-poller_put_back(PollerObject *p, uint64_t *rest, uint32_t n)
+poller_put_back(PollerObject *p, uint32_t from, uint32_t to)
 {
     struct pyws_watch *w = &p->base.watch;
-    uint32_t kept = 0;
+    uint64_t *rest = w->serving + from;
+    uint32_t n = to - from, kept = 0;
 
     for (uint32_t i = 0; i < n; i++) {
         if (pyws_watch_find(w, rest[i]) != NULL) {
@@ -82,28 +117,23 @@ poller_serve_pending(PollerObject *p, struct pyws_budget *budget)
     struct pyws_watch *w = &p->base.watch;
     uint32_t count = w->pending_len, i;
     int rc = 0, got = 0;
+    uint64_t *list = w->pending;
 
-    if (count == 0) {
-        return 0;
-    }
-    uint64_t *list = PyMem_RawMalloc(count * sizeof(*list));
-    if (list == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    memcpy(list, w->pending, count * sizeof(*list));
+    w->pending = w->serving;
+    w->serving = list;
     w->pending_len = 0;
     for (i = 0; rc == 0 && i < count && poller_has_budget(budget); i++) {
-        struct pyws_slot *slot = pyws_watch_find(w, list[i]);
+        /* (The table, and this list with it, may grow meanwhile.) */
+        uint64_t token = w->serving[i];
+        struct pyws_slot *slot = pyws_watch_find(w, token);
         if (slot != NULL && slot->pends) {
             slot->pends = 0;
-            rc = poller_serve(p, list[i], 0, budget, &got);
+            rc = poller_serve(p, token, 0, budget, &got);
         }
     }
     if (i < count) {
-        poller_put_back(p, list + i, count - i);
+        poller_put_back(p, i, count);
     }
-    PyMem_RawFree(list);
     return rc;
 }
 
@@ -209,8 +239,10 @@ poller_turn(PollerObject *p)
     }
     p->turning = 0;
     PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
-    if (p->base.watch.pending_len > 0 && p->base.watch.poll >= 0 &&
-        p->base.watch.wake(&p->base.watch) < 0) {
+    /* Busy polling goes through the loop, too: its timers and what else is
+     * ready have their turn, and a task that answers runs. */
+    if ((p->base.watch.pending_len > 0 || poller_is_busy(p)) &&
+        p->base.watch.poll >= 0 && p->base.watch.wake(&p->base.watch) < 0) {
         if (raised != NULL) {
             PyErr_WriteUnraisable((PyObject *)p);
         }

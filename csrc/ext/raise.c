@@ -73,6 +73,28 @@ pyws_raise_lent(Py_ssize_t given, size_t lent)
 }
 
 PyObject *
+pyws_raise_type(const char *method, const char *wanted, PyObject *o)
+{
+    return PyErr_Format(PyExc_TypeError, "%s() takes a %s, not %.100s", method,
+                        wanted, o == NULL ? "NULL" : Py_TYPE(o)->tp_name);
+}
+
+PyObject *
+pyws_raise_memory(const char *method, size_t len)
+{
+    return PyErr_Format(PyExc_ValueError,
+                        "%s() was given no memory with %zu bytes", method, len);
+}
+
+PyObject *
+pyws_raise_callback(const char *name, int rc)
+{
+    return PyErr_Format(PyExc_SystemError,
+                        "the C function %s returned %d without an exception",
+                        name, rc);
+}
+
+PyObject *
 pyws_raise_args(const char *method, const char *format, ...)
 {
     va_list args;

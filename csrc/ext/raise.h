@@ -34,6 +34,18 @@ PyObject *pyws_raise_entropy(void);
  * than get_buffer() had room for. */
 PyObject *pyws_raise_lent(Py_ssize_t given, size_t lent);
 
+/* pyws_raise_type raises TypeError: |o| is no |wanted|, as |method| of the C
+ * API needs one; it may be NULL. */
+PyObject *pyws_raise_type(const char *method, const char *wanted, PyObject *o);
+
+/* pyws_raise_memory raises ValueError: |len| bytes cannot lie where |method| of
+ * the C API was told. */
+PyObject *pyws_raise_memory(const char *method, size_t len);
+
+/* pyws_raise_callback raises SystemError: the C function |name| returned |rc|
+ * without an exception. */
+PyObject *pyws_raise_callback(const char *name, int rc);
+
 /* pyws_raise_args raises TypeError about the call of |method|, printf-like. */
 PyObject *pyws_raise_args(const char *method, const char *format, ...);
 

@@ -16,6 +16,7 @@ pyws_reader_discard(WSReaderObject *r)
 {
     r->mode = PYWS_READ_DISCARD;
     r->discard_left = READER_DISCARD_MAX;
+    r->has_ahead = 0;
 }
 
 /* Turns the result of a call into 0 or -1. */
@@ -52,30 +53,68 @@ reader_callback_failed(WSReaderObject *r, WSFrameObject *frame, PyObject *where)
     return reader_done(result);
 }
 
+/* ws_parser_next() at the ring's front, unless that was done before. */
+static int
+reader_next(WSReaderObject *r, struct ws_head *head)
+{
+    if (r->has_ahead) {
+        r->has_ahead = 0;
+        *head = r->ahead;
+        return 1;
+    }
+    return ws_parser_next(&r->parser, ws_ring_peek(&r->ring),
+                          ws_ring_len(&r->ring), head);
+}
+
+/* Whether a frame with |head| will be delivered; |*expected| says that a PONG
+ * is taken, which uses it up. */
+static int
+reader_delivers(const WSReaderObject *r, const struct ws_conn *conn,
+                const struct ws_head *head, int *expected)
+{
+    if (WS_UNLIKELY(*expected) && head->opcode == WS_OP_PONG) {
+        *expected = 0;
+        return 0;
+    }
+    return ws_conn_delivers(conn, head->opcode) && (head->fin || !r->assembles);
+}
+
+/* The same for all frames behind the first one. */
+static int
+reader_delivers_more(const WSReaderObject *r, const struct ws_conn *conn,
+                     int expected)
+{
+    struct ws_parser probe = r->parser;
+    struct ws_head head = r->ahead;
+    const uint8_t *at = ws_ring_peek(&r->ring);
+    size_t len = ws_ring_len(&r->ring);
+
+    for (;;) {
+        at += head.len + head.payload_len;
+        len -= head.len + head.payload_len;
+        if (len == 0 || ws_parser_next(&probe, at, len, &head) <= 0) {
+            return 0;
+        }
+        if (reader_delivers(r, conn, &head, &expected)) {
+            return 1;
+        }
+    }
+}
+
 /* Whether nothing behind the frame just consumed will be delivered yet.  Frames
  * that never reach the listener do not count; a broken one ends the
  * connection, so it does not count either. */
 static int
-reader_is_last(const WSReaderObject *r, const struct ws_conn *conn)
+reader_is_last(WSReaderObject *r, const struct ws_conn *conn)
 {
-    struct ws_parser probe = r->parser;
-    const uint8_t *at = ws_ring_peek(&r->ring);
-    size_t len = ws_ring_len(&r->ring);
-    struct ws_head head;
     int expected = r->expects_pong == PYWS_PONG_OPCODE;
 
-    while (len > 0 && ws_parser_next(&probe, at, len, &head) > 0) {
-        if (expected && head.opcode == WS_OP_PONG) {
-            expected = 0; /* it will be taken */
-        }
-        else if (ws_conn_delivers(conn, head.opcode) &&
-                 (head.fin || !r->assembles)) {
-            return 0;
-        }
-        at += head.len + head.payload_len;
-        len -= head.len + head.payload_len;
+    if (ws_ring_len(&r->ring) == 0 || reader_next(r, &r->ahead) <= 0) {
+        return 1;
     }
-    return 1;
+    r->has_ahead = 1;
+    return !reader_delivers(r, conn, &r->ahead, &expected) &&
+           !reader_delivers_more(r, conn, expected);
 }
 
 /* Gives |frame| to the listener.  Everything of ours is consistent before the
@@ -84,6 +123,13 @@ static int
 reader_deliver(WSReaderObject *r, WSTransportObject *t, WSFrameObject *frame)
 {
     PyObject *listener = Py_NewRef(r->listener);
+    if (WS_UNLIKELY(r->callbacks != NULL)) {
+        int rc = pyws_callbacks_frame(r->callbacks, t, frame);
+        Py_DECREF(listener);
+        return WS_LIKELY(rc == 0) ? 0
+                                  : reader_callback_failed(
+                                        r, frame, r->state->str_on_ws_frame);
+    }
     PyObject *args[4] = {NULL, listener, (PyObject *)t, (PyObject *)frame};
     PyObject *result =
         PyObject_VectorcallMethod(r->state->str_on_ws_frame, args + 1,
@@ -493,8 +539,7 @@ reader_frames(WSReaderObject *r, int *frames)
             r->stopped = 1;
             break;
         }
-        int found = ws_parser_next(&r->parser, ws_ring_peek(&r->ring),
-                                   ws_ring_len(&r->ring), &head);
+        int found = reader_next(r, &head);
         if (found == 0) {
             int err = r->assembles ? reader_check_early(r, &t->conn) : 0;
             rc = err != 0 ? reader_fail(r, err) : 0;
@@ -507,8 +552,13 @@ reader_frames(WSReaderObject *r, int *frames)
                        : pyws_transport_trace(t, 0, head.opcode, head.fin,
                                               head.rsv, head.payload_len);
         if (found > 0 && rc == 0 && r->mode == PYWS_READ_FRAMES) {
+            t->coalescing = r->coalesces &&
+                            ws_ring_len(&r->ring) > head.len + head.payload_len;
             rc = reader_frame(r, t, &head);
         }
+    }
+    if (pyws_transport_end_read(t) < 0) {
+        rc = -1;
     }
     Py_DECREF(t);
     return rc;

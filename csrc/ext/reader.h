@@ -11,6 +11,7 @@
 #ifndef PYWS_READER_H
 #define PYWS_READER_H
 
+#include "callbacks.h"
 #include "deflate.h"
 #include "frame.h"
 #include "transport.h"
@@ -61,6 +62,9 @@ typedef struct {
     uint64_t input;
     /* assembles: the listener gets whole messages. */
     uint8_t assembles;
+    /* coalesces: what is sent from the callbacks of one read leaves together.
+     */
+    uint8_t coalesces;
     /* checked is how much of the payload of the frame that is not complete yet
      * was unmasked and found to be text. */
     size_t checked;
@@ -75,10 +79,16 @@ typedef struct {
     size_t discard_left;
     struct ws_ring ring;
     struct ws_parser parser;
+    /* ahead is the head of the frame at the ring's front where it was parsed
+     * already, to see whether the one before it was the last. */
+    struct ws_head ahead;
+    uint8_t has_ahead;
     /* http is NULL once the head is complete. */
     struct ws_http *http;
     WSTransportObject *transport;
     PyObject *listener;
+    /* callbacks has the listener's C functions, NULL where it has none. */
+    CallbacksObject *callbacks;
     /* spare is the last frame delivered, where nobody kept it. */
     WSFrameObject *spare;
 } WSReaderObject;

@@ -86,12 +86,12 @@ WSReader_start_frames(PyObject *self, PyObject *args)
     WSReaderObject *r = (WSReaderObject *)self;
     PyObject *transport, *listener, *deflate;
     Py_ssize_t max_frame_size, max_message_size;
-    int extended, assembles;
+    int extended, assembles, coalesces;
 
-    if (!PyArg_ParseTuple(args, "O!OnppnO:_start_frames",
+    if (!PyArg_ParseTuple(args, "O!OnppnOp:_start_frames",
                           r->state->WSTransport_type, &transport, &listener,
                           &max_frame_size, &extended, &assembles,
-                          &max_message_size, &deflate)) {
+                          &max_message_size, &deflate, &coalesces)) {
         return NULL;
     }
     if (max_frame_size < 0 || max_message_size < 0) {
@@ -104,7 +104,12 @@ WSReader_start_frames(PyObject *self, PyObject *args)
                         "deflate is a Deflate, and needs whole messages");
         return NULL;
     }
+    CallbacksObject *callbacks;
+    if (pyws_callbacks_of(r->state, listener, &callbacks) < 0) {
+        return NULL;
+    }
     WSTransportObject *t = (WSTransportObject *)transport;
+    Py_XSETREF(r->callbacks, callbacks);
     Py_XSETREF(r->transport, (WSTransportObject *)Py_NewRef(transport));
     Py_XSETREF(r->listener, Py_NewRef(listener));
     ws_parser_init(&r->parser, !t->conn.is_client, (size_t)max_frame_size);
@@ -112,6 +117,7 @@ WSReader_start_frames(PyObject *self, PyObject *args)
     r->parser.rsv_allowed = extended ? WS_BITS_RSV : 0;
     t->conn.rsv_allowed = r->parser.rsv_allowed;
     r->assembles = (uint8_t)assembles;
+    r->coalesces = (uint8_t)coalesces;
     ws_message_init(&r->message, &pyws_mem, (size_t)max_message_size);
     if (deflate != Py_None) {
         r->parser.rsv_message = WS_BIT_RSV1;
@@ -212,6 +218,7 @@ WSReader_free(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_CLEAR(r->spare);
     Py_CLEAR(r->deflate);
     Py_CLEAR(r->listener);
+    Py_CLEAR(r->callbacks);
     Py_CLEAR(r->transport);
     Py_RETURN_NONE;
 }
@@ -277,6 +284,7 @@ WSReader_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(r->transport);
     Py_VISIT(r->listener);
+    Py_VISIT(r->callbacks);
     Py_VISIT(r->deflate);
     return 0;
 }
@@ -288,6 +296,7 @@ WSReader_clear(PyObject *self)
     pyws_reader_discard(r);
     Py_CLEAR(r->transport);
     Py_CLEAR(r->listener);
+    Py_CLEAR(r->callbacks);
     Py_CLEAR(r->deflate);
     return 0;
 }
@@ -323,11 +332,13 @@ static PyMethodDef WSReader_methods[] = {
      "Take nbytes that were written to the last get_buffer()'s view."},
     {"_start_frames", WSReader_start_frames, METH_VARARGS,
      "_start_frames($self, transport, listener, max_frame_size, extended,\n"
-     "              assembles, max_message_size, deflate, /)\n"
+     "              assembles, max_message_size, deflate, coalesces, /)\n"
      "--\n\n"
      "The handshake is done: what follows are frames; extended allows RSV "
      "bits,\n"
-     "assembles asks for whole messages, deflate is None or a Deflate."},
+     "assembles asks for whole messages, deflate is None or a Deflate, "
+     "coalesces\n"
+     "lets what the callbacks of one read send leave together."},
     {"_stop_frames", WSReader_stop_frames, METH_NOARGS,
      "_stop_frames($self, /)\n--\n\n"
      "Deliver nothing more; discard what comes."},

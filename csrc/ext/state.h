@@ -26,6 +26,8 @@ typedef struct pyws_state {
     PyTypeObject *WSTransport_type;
     // From deflate.c
     PyTypeObject *Deflate_type;
+    // From callbacks.c
+    PyTypeObject *Callbacks_type;
     // From reader.c
     PyTypeObject *WSReader_type;
     // From stream.c, acceptor.c and poller.c; NULL where there is no poller
@@ -48,6 +50,8 @@ typedef struct pyws_state {
     PyObject *SSLError;
     PyObject *SSLObject;
 
+    // The attribute of a listener that has its C functions
+    PyObject *str_c_callbacks;
     // Names of the methods that are called on the listener
     PyObject *str_on_ws_frame;
     PyObject *str_is_user_specific_pong;

@@ -41,6 +41,8 @@ typedef struct {
     /* fd is -1 once the connection is lost. */
     int fd;
     uint32_t slot;
+    /* busy_us is how long after input the poller goes on asking for more. */
+    uint32_t busy_us;
     /* write_error is the errno of a failed send, 0 for none. */
     int write_error;
     /* started: read interest is wanted at all. */
@@ -73,15 +75,13 @@ int pyws_stream_serve(StreamObject *s, unsigned bits,
  * callback: the loop is gone, or this is a forked child (|shut| 0 then). */
 void pyws_stream_abandon(StreamObject *s, int shut);
 
-/* For the stream's other files.  All return 0, or -1 with an exception set. */
-
-/* pyws_stream_check raises RuntimeError off the loop's thread. */
+/* For the stream's other files.  All return 0, or -1 with an exception set.
+ * pyws_stream_check raises RuntimeError off the loop's thread. */
 int pyws_stream_check(StreamObject *s, const char *method);
 
-/* pyws_stream_is_reading returns whether input is taken now. */
+/* pyws_stream_is_reading returns whether input is taken now;
+ * pyws_stream_update tells the poller what to watch for. */
 int pyws_stream_is_reading(const StreamObject *s);
-
-/* pyws_stream_update tells the poller what to watch for. */
 int pyws_stream_update(StreamObject *s);
 
 /* pyws_stream_pend has input in user space served in the next turn. */
@@ -93,8 +93,8 @@ int pyws_stream_send_raw(StreamObject *s, const uint8_t *p, size_t n);
 /* pyws_stream_waiting returns how many bytes wait, in the filter too. */
 size_t pyws_stream_waiting(const StreamObject *s);
 
-/* pyws_stream_queued follows up on bytes that wait: write interest, and the
- * high watermark; pyws_stream_drained on fewer of them: the low one. */
+/* pyws_stream_queued follows up on bytes that wait: write interest, the high
+ * watermark; pyws_stream_drained on fewer of them: the low one. */
 int pyws_stream_queued(StreamObject *s);
 int pyws_stream_drained(StreamObject *s);
 
@@ -119,13 +119,13 @@ int pyws_stream_wants_input(const StreamObject *s);
 /* pyws_stream_give gives bytes to a protocol that is not ours. */
 int pyws_stream_give(StreamObject *s, const uint8_t *p, size_t n);
 
-/* pyws_stream_eof says that the peer's side has ended; pyws_stream_no_input
+/* pyws_stream_eof says that the peer's side has ended, pyws_stream_no_input
  * that recv() gave |result|, which is no number of bytes. */
 int pyws_stream_eof(StreamObject *s);
 int pyws_stream_no_input(StreamObject *s, ptrdiff_t result);
 
-/* In stream_tls.c: pyws_stream_write_tls encrypts and sends bytes,
- * pyws_stream_send_tls a frame; what the system refuses waits. */
+/* With a TLS filter, stream_tls.c.  pyws_stream_write_tls encrypts and sends
+ * bytes, pyws_stream_send_tls a frame; what the system refuses waits. */
 int pyws_stream_write_tls(StreamObject *s, const uint8_t *p, size_t n);
 int pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out);
 

@@ -399,13 +399,21 @@ STREAM_METHOD(tls_is_direct)
 }
 
 static PyObject *
-Stream_bind(PyObject *self, PyObject *transport)
+Stream_bind(PyObject *self, PyObject *args)
 {
     StreamObject *s = (StreamObject *)self;
-    if (!PyObject_TypeCheck(transport, s->state->WSTransport_type)) {
-        PyErr_SetString(PyExc_TypeError, "a WSTransport is needed");
+    PyObject *transport;
+    double busy_poll;
+
+    if (!PyArg_ParseTuple(args, "O!d:_bind", s->state->WSTransport_type,
+                          &transport, &busy_poll)) {
         return NULL;
     }
+    if (!(busy_poll >= 0 && busy_poll <= 1)) {
+        PyErr_SetString(PyExc_ValueError, "busy_poll is 0 to 1 second");
+        return NULL;
+    }
+    s->busy_us = (uint32_t)(busy_poll * 1e6);
     ((WSTransportObject *)transport)->way.io = &pyws_stream_io;
     Py_RETURN_NONE;
 }
@@ -501,8 +509,9 @@ static PyMethodDef Stream_methods[] = {
     {"_tls_is_direct", Stream_tls_is_direct, METH_NOARGS,
      "_tls_is_direct($self, /)\n--\n\nReturn whether OpenSSL is called past "
      "the SSLObject."},
-    {"_bind", Stream_bind, METH_O,
-     "_bind($self, transport, /)\n--\n\nBe the way out of a WSTransport."},
+    {"_bind", Stream_bind, METH_VARARGS,
+     "_bind($self, transport, busy_poll, /)\n--\n\n"
+     "Be the way out of a WSTransport; ask for so many seconds after input."},
     {"_lost", Stream_lost, METH_O,
      "_lost($self, exc, /)\n--\n\nTell the protocol; scheduled by the stream."},
     {"_tls_failed", Stream_tls_failed, METH_O,

@@ -4,6 +4,9 @@
 #include "ws_err.h"
 #include "ws_writer.h"
 
+/* A longer frame is not worth a copy only to be coalesced. */
+#define TRANSPORT_COALESCE_MAX 8192
+
 /* ---- sending ---- */
 
 int
@@ -62,6 +65,25 @@ pyws_transport_flush(WSTransportObject *t)
                            .payload_len = block->used};
     int rc = transport_put(t, &out);
     pyws_scratch_give(t->state, block);
+    return rc;
+}
+
+int
+pyws_transport_end_read(WSTransportObject *t)
+{
+    t->coalescing = 0;
+    if (WS_LIKELY(t->corked == NULL) || t->corks > 0) {
+        return 0;
+    }
+    PyObject *raised = PyErr_Occurred() ? pyws_take_raised() : NULL;
+    int rc = pyws_transport_flush(t);
+    if (raised != NULL) {
+        if (rc < 0) {
+            PyErr_WriteUnraisable((PyObject *)t);
+        }
+        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
+        Py_DECREF(raised);
+    }
     return rc;
 }
 
@@ -155,8 +177,12 @@ transport_emit(WSTransportObject *t, const struct pyws_out *out,
     t->stats.frames_sent++;
     t->stats.messages_sent += fin && !ws_opcode_is_control(opcode);
     t->stats.bytes_sent += pyws_out_len(out);
-    return WS_UNLIKELY(t->corks > 0) ? transport_cork(t, out)
-                                     : transport_put(t, out);
+    /* What waits already goes first. */
+    int together =
+        t->corked != NULL || t->corks > 0 ||
+        (t->coalescing && pyws_out_len(out) <= TRANSPORT_COALESCE_MAX);
+    return WS_UNLIKELY(together) ? transport_cork(t, out)
+                                 : transport_put(t, out);
 }
 
 static int
@@ -172,6 +198,21 @@ transport_send_frame(WSTransportObject *t, unsigned opcode, int fin,
     return pyws_transport_trace(t, 1, opcode, fin, rsv, len);
 }
 
+/* Whether |len| bytes may wait beside what waits already: 1, 0, or -1 with an
+ * exception set. */
+static int
+transport_fits(WSTransportObject *t, size_t len)
+{
+    Py_ssize_t waiting = pyws_transport_waiting(t);
+    if (waiting < 0) {
+        return -1;
+    }
+    /* A message is always taken where nothing waits: it may go to the kernel
+     * as a whole. */
+    return waiting == 0 || ((size_t)waiting <= t->write_limit &&
+                            len <= t->write_limit - (size_t)waiting);
+}
+
 /* A data frame of |len| bytes beside what waits already.  1: it may be sent;
  * 0: not, and that was dealt with; -1 with an exception set. */
 static int
@@ -182,15 +223,9 @@ transport_has_room(WSTransportObject *t, unsigned opcode, int fin, size_t len)
         t->dropping = !fin;
         return 0;
     }
-    Py_ssize_t waiting = pyws_transport_waiting(t);
-    if (waiting < 0) {
-        return -1;
-    }
-    /* A message is always taken where nothing waits: it may go to the kernel
-     * as a whole. */
-    if (waiting == 0 || ((size_t)waiting <= t->write_limit &&
-                         len <= t->write_limit - (size_t)waiting)) {
-        return 1;
+    int fits = transport_fits(t, len);
+    if (fits != 0) {
+        return fits;
     }
     if (!t->drops) {
         PyObject *owner = t->owner;
@@ -310,6 +345,32 @@ pyws_transport_send_reuse(WSTransportObject *t, unsigned opcode, int fin,
         return -1;
     }
     return pyws_transport_trace(t, 1, opcode, fin, rsv, len);
+}
+
+int
+pyws_transport_takes(WSTransportObject *t, unsigned opcode, size_t len)
+{
+    if (ws_conn_may_send(&t->conn, opcode, 1, 0, len) != 0) {
+        return 0;
+    }
+    return t->write_limit == 0 || ws_opcode_is_control(opcode)
+               ? 1
+               : transport_fits(t, len);
+}
+
+int
+pyws_transport_send_made(WSTransportObject *t, unsigned opcode, unsigned rsv,
+                         const struct pyws_out *out)
+{
+    /* Between the question and this, Python may have run. */
+    if (ws_conn_may_send(&t->conn, opcode, 1, 0, out->payload_len) != 0) {
+        return 0;
+    }
+    if (transport_emit(t, out, opcode, 1) < 0 ||
+        pyws_transport_trace(t, 1, opcode, 1, rsv, out->payload_len) < 0) {
+        return -1;
+    }
+    return 1;
 }
 
 int

@@ -54,13 +54,19 @@ typedef struct {
     DeflateObject *deflate;
     /* write_limit bounds what waits to be written; 0 for none. */
     size_t write_limit;
-    /* corks counts those who want frames to leave together; corked has them,
-     * data[0..used), NULL where none waits. */
+    /* corks counts those who want frames to leave together, and coalescing is 1
+     * while the reader does: another frame of the same read follows.  corked
+     * has them, data[0..used), NULL where none waits. */
     unsigned corks;
+    uint8_t coalescing;
     struct ws_block *corked;
     struct pyws_stats stats;
     PyObject *weakrefs;
 } WSTransportObject;
+
+/* pyws_is_transport returns whether |o| is a WSTransport, of any interpreter.
+ */
+int pyws_is_transport(PyObject *o);
 
 /* pyws_transport_check raises RuntimeError and returns -1 where the calling
  * thread is not the connection's. */
@@ -78,6 +84,15 @@ int pyws_transport_send(WSTransportObject *t, unsigned opcode, int fin,
 int pyws_transport_send_reuse(WSTransportObject *t, unsigned opcode, int fin,
                               unsigned rsv, uint8_t *payload, size_t len);
 
+/* For frames that are built once for many connections.  pyws_transport_takes
+ * returns whether a message of |len| bytes can be sent now, without anything
+ * being done about it where not: 1, 0, or -1 with an exception set.
+ * pyws_transport_send_made sends one, unmasked: 1; 0 where the connection takes
+ * none any more; -1 with an exception set. */
+int pyws_transport_takes(WSTransportObject *t, unsigned opcode, size_t len);
+int pyws_transport_send_made(WSTransportObject *t, unsigned opcode,
+                             unsigned rsv, const struct pyws_out *out);
+
 /* pyws_transport_close sends CLOSE and tells the owner.  Returns as above. */
 int pyws_transport_close(WSTransportObject *t, const struct ws_close *close);
 
@@ -89,6 +104,11 @@ int pyws_transport_pong(WSTransportObject *t, const uint8_t *payload,
 
 /* pyws_transport_flush lets what is corked leave.  Returns as above. */
 int pyws_transport_flush(WSTransportObject *t);
+
+/* pyws_transport_end_read lets what was coalesced leave, behind the last
+ * callback of a read, unless a cork holds it.  Returns as above; an exception
+ * that is set already stays. */
+int pyws_transport_end_read(WSTransportObject *t);
 
 /* pyws_transport_waiting returns how many bytes wait to be written, corked ones
  * included; -1 with an exception set. */

@@ -1,4 +1,5 @@
 /* transport_type.c - the Python face of WSTransport. */
+#include "args.h"
 #include "loop_io.h"
 #include "object.h"
 #include "raise.h"
@@ -8,91 +9,6 @@
 #include "ws_err.h"
 
 /* ---- arguments ---- */
-
-/* The number in |o|, an int or an enum member; |err| says what is wrong with
- * one that is not within 0..|max|.  -1 with TypeError or ValueError set. */
-static long
-args_number(PyObject *o, long max, int err)
-{
-    /* PyLong_AsLong() takes floats before 3.10. */
-    PyObject *index = PyNumber_Index(o);
-    if (index == NULL) {
-        return -1;
-    }
-    int overflow;
-    long value = PyLong_AsLongAndOverflow(index, &overflow);
-    Py_DECREF(index);
-    if (overflow != 0 || value < 0 || value > max) {
-        pyws_raise_err(err);
-        return -1;
-    }
-    return value;
-}
-
-/* The opcode in |o|, WSMsgType or int.  -1 with an exception set. */
-static int
-transport_opcode(PyObject *o)
-{
-    long value = args_number(o, 0xF, WS_ERR_SEND_OPCODE);
-    if (value >= 0 && !ws_opcode_is_known((unsigned)value)) {
-        pyws_raise_err(WS_ERR_SEND_OPCODE);
-        return -1;
-    }
-    return (int)value;
-}
-
-/* Sorts positional and keyword arguments into |out|, NULL where absent.  The
- * first |required| must be there.  0, or -1 with TypeError. */
-static int
-args_sort(const char *method, const char *const *names, Py_ssize_t count,
-          Py_ssize_t required, PyObject *const *args, Py_ssize_t nargs,
-          PyObject *kwnames, PyObject **out)
-{
-    if (nargs > count) {
-        pyws_raise_args(method, "takes at most %zd arguments, %zd were given",
-                        count, nargs);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        out[i] = i < nargs ? args[i] : NULL;
-    }
-    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    for (Py_ssize_t k = 0; k < nkw; k++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, k);
-        Py_ssize_t i = 0;
-        while (i < count &&
-               PyUnicode_CompareWithASCIIString(name, names[i]) != 0) {
-            i++;
-        }
-        if (i == count) {
-            pyws_raise_args(method, "got an unexpected keyword argument '%U'",
-                            name);
-            return -1;
-        }
-        if (out[i] != NULL) {
-            pyws_raise_args(method, "got '%s' twice", names[i]);
-            return -1;
-        }
-        out[i] = args[nargs + k];
-    }
-    for (Py_ssize_t i = 0; i < required; i++) {
-        if (out[i] == NULL) {
-            pyws_raise_args(method, "misses the argument '%s'", names[i]);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* |o| as a flag, |otherwise| where it is absent.  -1 with an exception set. */
-static int
-args_flag(PyObject *o, int otherwise)
-{
-    if (o == NULL) {
-        return otherwise;
-    }
-    return o == Py_True ? 1 : o == Py_False ? 0 : PyObject_IsTrue(o);
-}
 
 /* The last arguments of send() and send_reuse_external_bytearray(). */
 enum { BIT_FIN, BIT_RSV1, BIT_RSV2, BIT_RSV3, BIT_ARGS };
@@ -105,7 +21,7 @@ args_bits(PyObject *const *args, int *fin, unsigned *rsv)
 {
     int bits[BIT_ARGS];
     for (int i = 0; i < BIT_ARGS; i++) {
-        bits[i] = args_flag(args[i], i == BIT_FIN);
+        bits[i] = pyws_args_flag(args[i], i == BIT_FIN);
         if (bits[i] < 0) {
             return -1;
         }
@@ -125,7 +41,7 @@ args_close(PyObject *const *args, struct ws_close *close,
 {
     long code = args[0] == NULL
                     ? 0
-                    : args_number(args[0], UINT16_MAX, WS_ERR_SEND_CODE);
+                    : pyws_args_number(args[0], UINT16_MAX, WS_ERR_SEND_CODE);
     if (code < 0 || pyws_view_get(view, args[1]) < 0) {
         return -1;
     }
@@ -185,12 +101,12 @@ WSTransport_send(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         arg[TYPE] = args[0];
         arg[MESSAGE] = args[1];
     }
-    else if (args_sort("send", names, COUNT, BITS, args, nargs, kwnames, arg) <
-                 0 ||
+    else if (pyws_args_sort("send", names, COUNT, BITS, args, nargs, kwnames,
+                            arg) < 0 ||
              args_bits(arg + BITS, &fin, &rsv) < 0) {
         return NULL;
     }
-    opcode = transport_opcode(arg[TYPE]);
+    opcode = pyws_args_opcode(t->state, arg[TYPE]);
     if (opcode < 0 || pyws_view_get(&view, arg[MESSAGE]) < 0) {
         return NULL;
     }
@@ -241,11 +157,12 @@ WSTransport_send_reuse(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     int fin;
 
     if (pyws_transport_check(t, method) < 0 ||
-        args_sort(method, names, COUNT, BITS, args, nargs, kwnames, arg) < 0 ||
+        pyws_args_sort(method, names, COUNT, BITS, args, nargs, kwnames, arg) <
+            0 ||
         args_bits(arg + BITS, &fin, &rsv) < 0) {
         return NULL;
     }
-    int opcode = transport_opcode(arg[TYPE]);
+    int opcode = pyws_args_opcode(t->state, arg[TYPE]);
     if (opcode < 0) {
         return NULL;
     }
@@ -277,7 +194,8 @@ transport_send_control(PyObject *self, unsigned opcode, const char *method,
     PyObject *message;
 
     if (pyws_transport_check(t, method) < 0 ||
-        args_sort(method, names, 1, 0, args, nargs, kwnames, &message) < 0 ||
+        pyws_args_sort(method, names, 1, 0, args, nargs, kwnames, &message) <
+            0 ||
         pyws_view_get(&view, message) < 0) {
         return NULL;
     }
@@ -316,7 +234,8 @@ WSTransport_send_close(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     PyObject *arg[2];
 
     if (pyws_transport_check(t, "send_close") < 0 ||
-        args_sort("send_close", names, 2, 0, args, nargs, kwnames, arg) < 0) {
+        pyws_args_sort("send_close", names, 2, 0, args, nargs, kwnames, arg) <
+            0) {
         return NULL;
     }
     if (args_close(arg, &close, &view) < 0) {
@@ -553,6 +472,16 @@ WSTransport_dealloc(PyObject *self)
     PyMem_RawFree(t->entropy);
     ws_block_decref(t->corked);
     pyws_dealloc_tail(self);
+}
+
+int
+pyws_is_transport(PyObject *o)
+{
+    PyTypeObject *type = Py_TYPE(o);
+    while (type != NULL && type->tp_dealloc != WSTransport_dealloc) {
+        type = type->tp_base;
+    }
+    return type != NULL;
 }
 
 /* ---- attributes ---- */

@@ -15,8 +15,9 @@ pyws_watch_free(struct pyws_watch *w)
 {
     PyMem_RawFree(w->slots);
     PyMem_RawFree(w->pending);
+    PyMem_RawFree(w->serving);
     w->slots = NULL;
-    w->pending = NULL;
+    w->pending = w->serving = NULL;
     w->cap = w->pending_len = 0;
     w->free = PYWS_NO_SLOT;
 }
@@ -27,7 +28,7 @@ watch_grow(struct pyws_watch *w)
 {
     uint32_t cap = w->cap == 0 ? 16 : w->cap * 2;
     struct pyws_slot *slots;
-    uint64_t *pending;
+    uint64_t **lists[] = {&w->pending, &w->serving};
 
     if (cap > PYWS_NO_SLOT / 2) {
         PyErr_NoMemory();
@@ -39,12 +40,14 @@ watch_grow(struct pyws_watch *w)
         return -1;
     }
     w->slots = slots;
-    pending = PyMem_RawRealloc(w->pending, cap * sizeof(*pending));
-    if (pending == NULL) {
-        PyErr_NoMemory();
-        return -1;
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t *list = PyMem_RawRealloc(*lists[i], cap * sizeof(*list));
+        if (list == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        *lists[i] = list;
     }
-    w->pending = pending;
     for (uint32_t i = w->cap; i < cap; i++) {
         slots[i] =
             (struct pyws_slot){.fd = -1, .generation = 1, .next = w->free};

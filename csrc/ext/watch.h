@@ -56,9 +56,15 @@ struct pyws_watch {
      * room for each slot once. */
     uint64_t *pending;
     uint32_t pending_len;
+    /* serving is as long, and has what was pending while a turn goes through
+     * it. */
+    uint64_t *serving;
     /* hot is the token to ask first, hot_left how often more. */
     uint64_t hot;
     int hot_left;
+    /* busy_until is the moment (ws_clock_us) until which the kernel is asked
+     * again and again; 0 for not at all. */
+    int64_t busy_until;
     /* wake is called when something pends while no turn is running. */
     int (*wake)(struct pyws_watch *w);
     /* first and last are called when the table gets its first owner and loses

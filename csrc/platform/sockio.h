@@ -37,9 +37,19 @@ ptrdiff_t ws_sock_send(int fd, const void *p, size_t n);
 ptrdiff_t ws_sock_sendv(int fd, const struct ws_queue_span *spans,
                         size_t count);
 
-/* ws_sock_accept takes one connection off the listening |fd|; the new
- * descriptor is non-blocking and not inherited by exec. */
-ptrdiff_t ws_sock_accept(int fd);
+/* The address of an IP socket. */
+struct ws_sock_addr {
+    /* version is 4, 6, or 0 where it is none of an IP socket. */
+    int version;
+    /* host is the address as text, without a zone. */
+    char host[46];
+    unsigned port, flowinfo, scope_id;
+};
+
+/* ws_sock_accept takes one connection off the listening |fd| and stores whose
+ * it is in |*peer|; the new descriptor is non-blocking and not inherited by
+ * exec. */
+ptrdiff_t ws_sock_accept(int fd, struct ws_sock_addr *peer);
 
 /* ws_sock_error takes the error that waits at the socket, 0 for none. */
 int ws_sock_error(int fd);

@@ -6,7 +6,10 @@
 #  endif
 
 #  include <errno.h>
+#  include <arpa/inet.h>
 #  include <fcntl.h>
+#  include <netinet/in.h>
+#  include <string.h>
 #  include <sys/types.h>
 #  include <sys/socket.h>
 #  include <sys/uio.h>
@@ -81,20 +84,50 @@ ws_sock_sendv(int fd, const struct ws_queue_span *spans, size_t count)
     return took < 0 ? -errno : took;
 }
 
-ptrdiff_t
-ws_sock_accept(int fd)
+static void
+sock_addr(const struct sockaddr_storage *from, struct ws_sock_addr *to)
 {
+    memset(to, 0, sizeof(*to));
+    if (from->ss_family == AF_INET) {
+        struct sockaddr_in in;
+        memcpy(&in, from, sizeof(in));
+        to->port = ntohs(in.sin_port);
+        if (inet_ntop(AF_INET, &in.sin_addr, to->host, sizeof(to->host))) {
+            to->version = 4;
+        }
+    }
+    else if (from->ss_family == AF_INET6) {
+        struct sockaddr_in6 in;
+        memcpy(&in, from, sizeof(in));
+        to->port = ntohs(in.sin6_port);
+        to->flowinfo = ntohl(in.sin6_flowinfo);
+        to->scope_id = in.sin6_scope_id;
+        if (inet_ntop(AF_INET6, &in.sin6_addr, to->host, sizeof(to->host))) {
+            to->version = 6;
+        }
+    }
+}
+
+ptrdiff_t
+ws_sock_accept(int fd, struct ws_sock_addr *peer)
+{
+    struct sockaddr_storage from;
+    socklen_t size;
     int taken;
     do {
+        from.ss_family = AF_UNSPEC;
+        size = sizeof(from);
 #  if defined(__linux__) || defined(__FreeBSD__)
-        taken = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        taken = accept4(fd, (struct sockaddr *)&from, &size,
+                        SOCK_NONBLOCK | SOCK_CLOEXEC);
 #  else
-        taken = accept(fd, NULL, NULL);
+        taken = accept(fd, (struct sockaddr *)&from, &size);
 #  endif
     } while (taken < 0 && errno == EINTR);
     if (taken < 0) {
         return -errno;
     }
+    sock_addr(&from, peer);
 #  if !defined(__linux__) && !defined(__FreeBSD__)
     (void)fcntl(taken, F_SETFD, FD_CLOEXEC);
     (void)fcntl(taken, F_SETFL, fcntl(taken, F_GETFL) | O_NONBLOCK);

@@ -133,7 +133,7 @@ test_spare(void)
 {
     struct failing_mem fm;
     failing_mem_init(&fm, -1);
-    struct ws_spare spare = {NULL};
+    struct ws_spare spare = {NULL, NULL};
 
     CHECK(ws_spare_take(&spare, 256) == NULL);
     ws_spare_clear(&spare);
@@ -194,6 +194,44 @@ test_spare(void)
     CHECK_INT(fm.alive, 1);
     CHECK(is_filled(b->data, 256, 9));
     ws_block_decref(b);
+    CHECK_INT(fm.alive, 0);
+}
+
+static void
+test_large_spare(void)
+{
+    struct failing_mem fm;
+    failing_mem_init(&fm, -1);
+    struct ws_spare spare = {NULL, NULL};
+
+    CHECK(ws_spare_take_large(&spare, 1000) == NULL);
+    struct ws_block *b = ws_block_new(&fm.mem, 100000);
+    ws_spare_give_large(&spare, b);
+    CHECK(ws_spare_take(&spare, 100000) == NULL);
+    /* It is large enough, or it is of no use. */
+    CHECK(ws_spare_take_large(&spare, 99999) == b);
+    ws_spare_give_large(&spare, b);
+    CHECK(ws_spare_take_large(&spare, 100001) == NULL);
+    CHECK_INT(fm.alive, 0);
+    /* The newest stays. */
+    ws_spare_give_large(&spare, ws_block_new(&fm.mem, 70000));
+    b = ws_block_new(&fm.mem, WS_SPARE_LARGE_MAX);
+    ws_spare_give_large(&spare, b);
+    CHECK_INT(fm.alive, 1);
+    CHECK(ws_spare_take_large(&spare, 70000) == NULL); /* far too large */
+    CHECK_INT(fm.alive, 1);
+    CHECK(ws_spare_take_large(&spare, WS_SPARE_LARGE_MAX / 2) == b);
+    /* Not what somebody holds. */
+    ws_block_incref(b);
+    ws_spare_give_large(&spare, b);
+    CHECK(ws_spare_take_large(&spare, 1) == NULL);
+    CHECK(ws_block_is_unique(b));
+    ws_block_decref(b);
+    /* Nor what is too large. */
+    ws_spare_give_large(&spare, ws_block_new(&fm.mem, WS_SPARE_LARGE_MAX + 1));
+    CHECK_INT(fm.alive, 0);
+    ws_spare_give_large(&spare, ws_block_new(&fm.mem, 70000));
+    ws_spare_clear(&spare);
     CHECK_INT(fm.alive, 0);
 }
 
@@ -488,6 +526,7 @@ static const struct test tests[] = {
     {"resize", test_resize},
     {"no memory", test_no_memory},
     {"the spare block", test_spare},
+    {"the large spare block", test_large_spare},
     {"threads: spare and frames", test_threads},
     {"threads: the last one frees", test_last_thread_frees},
     {NULL, NULL},

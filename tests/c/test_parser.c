@@ -823,7 +823,7 @@ scenario(const uint8_t *stream, size_t len, size_t frames, size_t most,
          long fail_at, int go_on)
 {
     struct failing_mem fm;
-    struct ws_spare spare = {NULL};
+    struct ws_spare spare = {NULL, NULL};
     struct ws_ring ring;
     struct ws_parser p;
     struct ws_head head;

@@ -52,12 +52,13 @@ until(int fd, short events)
 static void
 tcp(int fds[2])
 {
+    struct ws_sock_addr peer;
     struct sockaddr_in address;
     int server = listening(&address);
     fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_INT(connect(fds[0], (struct sockaddr *)&address, sizeof(address)), 0);
     until(server, POLLIN);
-    fds[1] = (int)ws_sock_accept(server);
+    fds[1] = (int)ws_sock_accept(server, &peer);
     CHECK(fds[1] >= 0);
     CHECK_INT(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
     close(server);
@@ -338,6 +339,7 @@ test_poll_errors(void)
 static void
 test_sockio(void)
 {
+    struct ws_sock_addr peer;
     int fds[2], file = open("/proc/self/exe", O_RDONLY);
     char buffer[64] = {0};
     struct ws_queue_span spans[WS_SOCK_SPANS];
@@ -348,7 +350,7 @@ test_sockio(void)
     CHECK_INT(ws_sock_send(file, buffer, 1), -ENOTSOCK);
     CHECK_INT(ws_sock_end_writing(file), -ENOTSOCK);
     CHECK_INT(ws_sock_error(file), ENOTSOCK);
-    CHECK_INT(ws_sock_accept(file), -ENOTSOCK);
+    CHECK_INT(ws_sock_accept(file, &peer), -ENOTSOCK);
     spans[0].data = (const uint8_t *)"abc";
     spans[0].len = 3;
     CHECK_INT(ws_sock_sendv(file, spans, 1), -ENOTSOCK);
@@ -426,22 +428,29 @@ test_full_socket(void)
 static void
 test_accept(void)
 {
+    struct ws_sock_addr peer;
     struct sockaddr_in address;
     int server = listening(&address);
 
-    CHECK(ws_sock_would_block(ws_sock_accept(server)));
+    CHECK(ws_sock_would_block(ws_sock_accept(server, &peer)));
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_INT(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
     until(server, POLLIN);
-    int fd = (int)ws_sock_accept(server);
+    int fd = (int)ws_sock_accept(server, &peer);
     CHECK(fd >= 0);
+    struct sockaddr_in name;
+    socklen_t size = sizeof(name);
+    CHECK_INT(getsockname(client, (struct sockaddr *)&name, &size), 0);
+    CHECK_INT(peer.version, 4);
+    CHECK(strcmp(peer.host, "127.0.0.1") == 0);
+    CHECK_INT(peer.port, ntohs(name.sin_port));
     CHECK(fcntl(fd, F_GETFL) & O_NONBLOCK);
     CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-    CHECK(ws_sock_would_block(ws_sock_accept(server)));
+    CHECK(ws_sock_would_block(ws_sock_accept(server, &peer)));
     close(fd);
     close(client);
     close(server);
-    CHECK_INT(ws_sock_accept(server), -EBADF);
+    CHECK_INT(ws_sock_accept(server, &peer), -EBADF);
     CHECK(ws_sock_is_temporary(-EMFILE) && ws_sock_is_temporary(-ENFILE) &&
           ws_sock_is_temporary(-ENOBUFS) && ws_sock_is_temporary(-ENOMEM));
     CHECK(!ws_sock_is_temporary(-ECONNABORTED) &&

@@ -27,7 +27,7 @@ class CountListener(WSListener):
 
 async def talk(factory: Any, url: str) -> Any:
     """Be connected until the fuzzingserver has had enough; return the listener."""
-    transport, listener = await ws_connect(factory, url, **OPTIONS)
+    transport, listener = await ws_connect(factory, url, open_timeout=CASE_TIMEOUT, **OPTIONS)
     try:
         await asyncio.wait_for(transport.wait_disconnected(), CASE_TIMEOUT)
     except WSProtocolError:

@@ -222,7 +222,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *bytes = fuzz_copy(rest, size);
 
     struct whole w = {.bytes = bytes, .size = size, .out = 0};
-    struct ws_spare spare = {NULL};
+    struct ws_spare spare = {NULL, NULL};
     struct ws_ring ring;
     struct ws_parser p;
     struct ws_head head;

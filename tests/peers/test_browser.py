@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import shutil
-import signal
 from pathlib import Path
 from urllib.parse import urlencode
 
+import chromium
 import pytest
 from helpers import Recorder
 from talk import RESETS, deflating, parameters_of, windows
@@ -23,24 +21,6 @@ from picows_c import (
 )
 
 PAGE = Path(__file__).resolve().with_name("browser.html")
-NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
-REPORT_TIMEOUT = 50.0
-END_TIMEOUT = 10.0
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--no-default-browser-check",
-    "--no-proxy-server",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-extensions",
-    "--disable-sync",
-    "--ignore-certificate-errors",  # of the tests' own authority
-]
 SIZES = [0, 125, 126, 65535, 65536, 1 << 20]
 
 
@@ -132,45 +112,23 @@ class Site:
         return page
 
 
-@contextlib.asynccontextmanager
-async def browsing(program, profile, url):
-    command = [program, *FLAGS, f"--user-data-dir={profile}", url]
-    log = profile.with_suffix(".log")
-    with log.open("wb") as output:
-        # A session of its own: a browser is many processes.
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        yield log
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), END_TIMEOUT)
-            except asyncio.TimeoutError:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-
-
 @pytest.fixture
 def browser(need, tmp_path):
     """Return a function that shows a page of the site and returns its report."""
-    program = need("a browser (chromium)", next(filter(None, map(shutil.which, NAMES)), None))
+    program = chromium.find(need)
 
     async def show(net, site, path):
         url = net.url(path).replace("ws", "http", 1)
-        async with browsing(program, tmp_path / "profile", url) as log:
-            try:
-                seen = await asyncio.wait_for(site.report, REPORT_TIMEOUT)
-            except asyncio.TimeoutError:
-                raise AssertionError(f"no report:\n{log.read_text(errors='replace')}") from None
-            for page in site.pages.values():
-                await page.disconnected.wait()
+        log = tmp_path / "browser.log"
+        with log.open("wb") as errors:
+            async with chromium.running(program, tmp_path / "profile", url, errors=errors):
+                try:
+                    seen = await asyncio.wait_for(site.report, chromium.PATIENCE)
+                except asyncio.TimeoutError:
+                    said = log.read_text(errors="replace")
+                    raise AssertionError(f"no report:\n{said}") from None
+                for page in site.pages.values():
+                    await page.disconnected.wait()
         assert "error" not in seen, seen
         return seen
 

@@ -1,0 +1,240 @@
+#include "broadcast.h"
+
+#include "args.h"
+#include "raise.h"
+#include "transport.h"
+#include "view.h"
+#include "ws_err.h"
+#include "ws_writer.h"
+
+/* So many agreements on compression get their frame built once; whoever agreed
+ * on yet another one gets the message as it is. */
+#define BROADCAST_AGREEMENTS 8
+
+/* A frame without a mask: servers send it as it is to everybody. */
+struct broadcast_frame {
+    struct pyws_out out;
+    unsigned rsv;
+    /* pool is the agreement that it is compressed for, data the compressed
+     * bytes; both NULL for the plain one. */
+    PyObject *pool;
+    PyObject *data;
+};
+
+struct broadcast {
+    unsigned opcode;
+    struct pyws_view message;
+    struct broadcast_frame plain;
+    struct broadcast_frame deflated[BROADCAST_AGREEMENTS];
+    size_t deflated_len;
+};
+
+static void
+broadcast_make(struct broadcast_frame *f, unsigned opcode, unsigned rsv,
+               const uint8_t *payload, size_t len)
+{
+    uint8_t *end = ws_writer_head(f->out.head, WS_BIT_FIN | rsv | opcode, len,
+                                  /*key=*/NULL);
+    f->rsv = rsv;
+    f->out.head_len = (uint8_t)(end - f->out.head);
+    f->out.masked = 0;
+    f->out.payload = payload;
+    f->out.payload_len = len;
+    f->out.whole = NULL;
+}
+
+static void
+broadcast_free(struct broadcast *b)
+{
+    for (size_t i = 0; i < b->deflated_len; i++) {
+        Py_DECREF(b->deflated[i].pool);
+        Py_DECREF(b->deflated[i].data);
+    }
+    pyws_view_release(&b->message);
+}
+
+/* The frame for |t|, NULL with an exception set.  Compressing calls Python. */
+static struct broadcast_frame *
+broadcast_frame_for(struct broadcast *b, WSTransportObject *t)
+{
+    DeflateObject *d = t->deflate;
+    size_t len;
+
+    /* A context that is taken over has seen other messages than its
+     * neighbour's. */
+    if (ws_opcode_is_control(b->opcode) || d == NULL || d->pool == NULL ||
+        !pyws_deflate_wants(d, b->message.len)) {
+        return &b->plain;
+    }
+    for (size_t i = 0; i < b->deflated_len; i++) {
+        if (b->deflated[i].pool == d->pool) {
+            return &b->deflated[i];
+        }
+    }
+    if (b->deflated_len == BROADCAST_AGREEMENTS) {
+        return &b->plain;
+    }
+    PyObject *pool = Py_NewRef(d->pool);
+    PyObject *data =
+        pyws_deflate_compress(d, b->message.data, b->message.len, 1, &len);
+    if (data == NULL) {
+        Py_DECREF(pool);
+        return NULL;
+    }
+    struct broadcast_frame *f = &b->deflated[b->deflated_len++];
+    broadcast_make(f, b->opcode, WS_BIT_RSV1,
+                   (const uint8_t *)PyBytes_AS_STRING(data), len);
+    f->pool = pool;
+    f->data = data;
+    return f;
+}
+
+/* Sends to one.  1: it went out, 0: not, -1 with an exception set. */
+static int
+broadcast_send(struct broadcast *b, WSTransportObject *t)
+{
+    int rc = pyws_transport_takes(t, b->opcode, b->message.len);
+    if (rc > 0) {
+        struct broadcast_frame *f = broadcast_frame_for(b, t);
+        if (f == NULL) {
+            return -1;
+        }
+        rc = pyws_transport_send_made(t, b->opcode, f->rsv, &f->out);
+    }
+    if (rc < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
+        /* That connection has been ended. The others are not concerned. */
+        PyErr_WriteUnraisable((PyObject *)t);
+        return 0;
+    }
+    return rc;
+}
+
+/* Whether all of |list| are connections of servers, and ours: 0, or -1 with
+ * TypeError, ValueError or RuntimeError set. */
+static int
+broadcast_check(pyws_state *state, PyObject *list)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        PyObject *o = PyList_GET_ITEM(list, i);
+        if (!PyObject_TypeCheck(o, state->WSTransport_type)) {
+            pyws_raise_args("broadcast", "takes WSTransports, not %.100s",
+                            Py_TYPE(o)->tp_name);
+            return -1;
+        }
+        WSTransportObject *t = (WSTransportObject *)o;
+        if (pyws_transport_check(t, "broadcast") < 0) {
+            return -1;
+        }
+        if (t->conn.is_client) {
+            PyErr_SetString(PyExc_ValueError,
+                            "broadcast() is for the connections of a server: a "
+                            "client's frames are masked one by one");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Sends to all of |list|; returns those who did not get it. */
+static PyObject *
+broadcast_all(struct broadcast *b, PyObject *list)
+{
+    PyObject *skipped = PyList_New(0);
+    if (skipped == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        WSTransportObject *t = (WSTransportObject *)PyList_GET_ITEM(list, i);
+        int sent = broadcast_send(b, t);
+        if (sent < 0 ||
+            (sent == 0 && PyList_Append(skipped, (PyObject *)t) < 0)) {
+            Py_DECREF(skipped);
+            return NULL;
+        }
+    }
+    return skipped;
+}
+
+static int
+broadcast_opcode(const pyws_state *state, PyObject *o)
+{
+    int opcode = pyws_args_opcode(state, o);
+    if (opcode == WS_OP_CONTINUATION || opcode == WS_OP_CLOSE) {
+        PyErr_SetString(PyExc_ValueError,
+                        "broadcast() sends whole messages, PING and PONG");
+        return -1;
+    }
+    return opcode;
+}
+
+PyObject *
+pyws_broadcast(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames)
+{
+    enum { TRANSPORTS, TYPE, MESSAGE, COUNT };
+    static const char *const names[COUNT] = {"transports", "msg_type",
+                                             "message"};
+    pyws_state *state = PyModule_GetState(module);
+    PyObject *arg[COUNT], *skipped = NULL;
+    struct broadcast b;
+
+    if (pyws_args_sort("broadcast", names, COUNT, COUNT, args, nargs, kwnames,
+                       arg) < 0) {
+        return NULL;
+    }
+    int opcode = broadcast_opcode(state, arg[TYPE]);
+    if (opcode < 0) {
+        return NULL;
+    }
+    /* A list of our own: what is called below may change the caller's. */
+    PyObject *list = PySequence_List(arg[TRANSPORTS]);
+    if (list == NULL) {
+        return NULL;
+    }
+    if (broadcast_check(state, list) < 0 ||
+        pyws_view_get(&b.message, arg[MESSAGE]) < 0) {
+        Py_DECREF(list);
+        return NULL;
+    }
+    b.opcode = (unsigned)opcode;
+    b.deflated_len = 0;
+    broadcast_make(&b.plain, b.opcode, 0, b.message.data, b.message.len);
+    if (ws_opcode_is_control(b.opcode) && b.message.len > WS_CONTROL_MAX) {
+        pyws_raise_err(WS_ERR_SEND_CONTROL);
+    }
+    else {
+        skipped = broadcast_all(&b, list);
+    }
+    broadcast_free(&b);
+    Py_DECREF(list);
+    return skipped;
+}
+
+const char pyws_broadcast_doc[] =
+    "broadcast($module, /, transports, msg_type, message)\n"
+    "--\n\n"
+    "Send one message to many connections of a server (RFC 6455, 5.6).\n"
+    "\n"
+    "The frame is built once, and compressed once for all who agreed on the "
+    "same\n"
+    "permessage-deflate without context takeover; who takes its context over "
+    "gets it\n"
+    "uncompressed.\n"
+    "\n"
+    "transports: an iterable of WSTransport, all of servers of this loop.\n"
+    "msg_type: TEXT or BINARY; also PING or PONG.\n"
+    "message: as for send().\n"
+    "\n"
+    "Returns the list of those that did not get it, in their order: more than "
+    "their\n"
+    "max_write_buffer_size would wait to be written (nothing is counted as "
+    "dropped,\n"
+    "and nobody is disconnected), they are inside a fragmented message, or "
+    "closing or\n"
+    "closed. An error on one connection ends that one and concerns no other.\n"
+    "\n"
+    "Raises TypeError (what is no WSTransport, the type of an argument), "
+    "ValueError\n"
+    "(a client's transport, another msg_type, a control frame over 125 bytes), "
+    "and\n"
+    "RuntimeError (a connection of another thread); then nothing was sent.";

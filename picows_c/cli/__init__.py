@@ -1,0 +1,1 @@
+"""The command line; it uses the package's public names only."""
