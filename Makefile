@@ -89,7 +89,6 @@ tsan: $(BUILT) $(VENV)/.test  ## data races, with a free-threaded CPython under 
 
 nomem: $(BUILT) $(VENV)/.test  ## every allocation made to fail in turn, for each kind of connection
 	$(PY) tests/nomem/run.py
-	$(PY) tests/nomem/run.py --transport loop
 
 # The real peers that do not come from PyPI. Without npm their tests are skipped, and say so.
 peers: tests/peers/node_modules/.package-lock.json

@@ -32,7 +32,7 @@ for target in "${targets[@]}"; do
     status=0
     if [ "$target" = calls ]; then
         (cd "$copy" && PICOWS_C_DEBUG=1 "$python" setup.py -q build_ext --inplace &&
-            "$python" tests/fuzz/calls.py --seconds "$seconds") \
+            PYTHONPATH=. "$python" tests/fuzz/calls.py --seconds "$seconds") \
             >"$copy/log" 2>&1 || status=$?
     else
         "$copy/tests/fuzz/run.sh" "$seconds" "$target" >"$copy/log" 2>&1 || status=$?

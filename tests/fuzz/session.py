@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import random
+import socket
 import threading
 from typing import Any, Callable
 
@@ -218,7 +219,7 @@ class Connection(WSListener):
             opcode = CONTINUATION
         else:
             opcode = self.rng.choice([WSMsgType.TEXT, WSMsgType.BINARY])
-        return opcode, self.rng.random() < 0.8, payload_of(self.rng, opcode == WSMsgType.TEXT)
+        return opcode, self.rng.random() < 0.7, payload_of(self.rng, opcode == WSMsgType.TEXT)
 
     def argument(self, opcode: int, payload: bytes) -> Any:
         """Return the payload as one of the types that send() takes."""
@@ -456,7 +457,7 @@ class Connection(WSListener):
         if transport is not None:
             self.note("finish")
             transport.resume_reading()
-            how = rng.randrange(5)
+            how = rng.choice([0, 0, 0, 1, 1, 1, 2, 3, 4])
             if how == 0:
                 transport.send_close(1000)
             elif how == 1:
@@ -530,7 +531,7 @@ class Session:
             "max_frame_size": rng.choice([10, 1000, 1 << 20, 1 << 24]),
             "max_message_size": rng.choice([10, 1000, 1 << 20, 1 << 24]),
             "read_buffer_init_size": rng.choice([1, 300, 4096, 65536]),
-            "max_write_buffer_size": rng.choice([None, None, 1, 1000, 200_000]),
+            "max_write_buffer_size": rng.choice([None, 1, 1000, 20_000, 200_000]),
             "on_write_overflow": rng.choice(["disconnect", "drop"]),
             "enable_auto_pong": rng.random() < 0.8,
             "disconnect_on_exception": rng.random() < 0.7,
@@ -541,6 +542,10 @@ class Session:
             "logger_name": "fuzz",
             "transport": self.way,
         }
+        # Small buffers of the system's, so that bytes wait in ours.
+        self.is_narrow = rng.random() < 0.5
+        if self.is_narrow:
+            self.options["socket_options"] = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)]
         if self.options["compression"] and rng.random() < 0.6:
             self.options["compression"] = picows_c.PermessageDeflate(
                 threshold=rng.choice([0, 64, 1000]),
@@ -659,8 +664,13 @@ class Session:
                 peer = connection.peer
                 if peer.handshake_is_broken:
                     next(waiting)
+                sock = socket.socket()
+                if self.is_narrow:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
                 peer.reader, peer.writer = await asyncio.open_connection(
-                    "127.0.0.1", port, ssl=context
+                    sock=sock, ssl=context, server_hostname="127.0.0.1" if context else None
                 )
                 opened = asyncio.ensure_future(peer.open(self.offer))
                 running.append(asyncio.ensure_future(self._connection(connection, opened)))
@@ -678,8 +688,11 @@ class Session:
     async def _run_client(self) -> None:
         queue: asyncio.Queue[Any] = asyncio.Queue()
         context = self.certificates.server if self.is_tls else None
+        listening = socket.create_server(("127.0.0.1", 0))
+        if self.is_narrow:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         server = await asyncio.start_server(
-            lambda *pair: queue.put_nowait(pair), "127.0.0.1", 0, ssl=context
+            lambda *pair: queue.put_nowait(pair), sock=listening, ssl=context
         )
         port = server.sockets[0].getsockname()[1]
         scheme = "wss" if self.is_tls else "ws"

@@ -1,6 +1,6 @@
 """Every allocation made while our code runs fails in turn, until a run has no failure.
 
-    python tests/nomem/run.py [--transport auto] [--from N] [SCENARIO ...]
+    python tests/nomem/run.py [--from N] [SCENARIO ...]
 
 A scenario is one connection; our side is the client or the server, the peer is asyncio's streams.
 Our code runs inside of nomem.call() (nomem.c): what the loop calls of ours, each step of
@@ -141,21 +141,6 @@ class Loop(asyncio.SelectorEventLoop):
         super().add_writer(fd, Counted(callback) if ours(callback) else callback, *args)
 
 
-def count_protocols() -> None:
-    """With transport="loop" asyncio's transports call our protocols."""
-    from picows_c.client import ClientProtocol
-    from picows_c.server import ServerProtocol
-
-    def counted(name: str, method: Any) -> Any:
-        return lambda self, *args: call(method.__get__(self), *args)
-
-    names = ["connection_made", "connection_lost", "get_buffer", "buffer_updated"]
-    names += ["eof_received", "pause_writing", "resume_writing"]
-    for protocol in (ClientProtocol, ServerProtocol):
-        for name in names:
-            setattr(protocol, name, counted(name, getattr(protocol, name)))
-
-
 class Stepped:
     """A coroutine each of whose steps is counted."""
 
@@ -216,13 +201,12 @@ class Listener(WSListener):
 class Bed:
     """Servers and contexts that all runs of a scenario share."""
 
-    def __init__(self, way: str) -> None:
-        self.way = way
+    def __init__(self) -> None:
         self.listener = Listener()
         self.peers: asyncio.Queue[Any] = asyncio.Queue()
 
     async def open(self, is_tls: bool, options: dict[str, Any]) -> None:
-        self.options = {"logger_name": "nomem", "transport": self.way, **options}
+        self.options = {"logger_name": "nomem", **options}
         self.server_context = self.client_context = None
         if is_tls:
             import trustme
@@ -482,8 +466,8 @@ async def once(bed: Bed, name: str, n: int) -> Outcome:
     return outcome
 
 
-async def run(name: str, way: str, first: int, problems: list[dict[str, Any]]) -> None:
-    bed = Bed(way)
+async def run(name: str, first: int, problems: list[dict[str, Any]]) -> None:
+    bed = Bed()
     await bed.open(SCENARIOS[name][2], {"close_timeout": 0.2, **SCENARIOS[name][3]})
     n, raised = first, 0
     # What is cached at first use is there afterwards.
@@ -509,7 +493,7 @@ async def run(name: str, way: str, first: int, problems: list[dict[str, Any]]) -
     faulthandler.cancel_dump_traceback_later()
     await bed.close()
     print(
-        f"{name} ({way}): {n} allocations failed in turn, {raised} of them were heard of",
+        f"{name}: {n} allocations failed in turn, {raised} of them were heard of",
         flush=True,
     )
 
@@ -517,21 +501,18 @@ async def run(name: str, way: str, first: int, problems: list[dict[str, Any]]) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}")
-    parser.add_argument("--transport", default="auto", choices=["auto", "loop"])
     parser.add_argument("--from", type=int, default=0, dest="first")
     args = parser.parse_args()
     faulthandler.enable()
     logging.disable(logging.CRITICAL)
     # A destructor's MemoryError has nowhere to go.
     sys.unraisablehook = lambda unraisable: None
-    if args.transport == "loop":
-        count_protocols()
     for name in args.scenarios or SCENARIOS:
         loop = Loop()
         problems: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context, to=problems: to.append(context))
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(run(name, args.transport, args.first, problems))
+        loop.run_until_complete(run(name, args.first, problems))
         loop.close()
         gc.collect()
 
