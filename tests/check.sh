@@ -16,7 +16,7 @@ python=${PYTHON:-python3}
 gcc=${CC:-gcc}
 tidy=${CLANG_TIDY:-clang-tidy}
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-include=(-Icsrc/core -Icsrc/platform -Icsrc/ext)
+include=(-Icsrc/core -Icsrc/platform -Icsrc/ext -Ipicows_c/include)
 sources=()
 for source in csrc/*/*.c; do
     case $source in
