@@ -124,6 +124,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):
         finally:
             transport._finish()
             self._free()
+            self._keepalive = None  # it refers to us
             self.listener = None
             if self._underlying is not None:
                 # asyncio's TLS transport before CPython 3.11 warns where only the peer closed.
