@@ -229,6 +229,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return kind(tmp_path_factory.mktemp("certificates"))
 
 
+@pytest.fixture(scope="session")
+def pem_files(certificates: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what another process needs to serve TLS, and to trust the server."""
+    folder = tmp_path_factory.mktemp("pem")
+    certificates.authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate = certificates.authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    return folder
+
+
 # ---- proxies ----
 
 
