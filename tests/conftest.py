@@ -199,6 +199,10 @@ class Certificates:
         self.authority.configure_trust(context)
         return context
 
+    def write(self, authority: Path, server: Path) -> None:
+        self.authority.cert_pem.write_to_path(authority)
+        self._cert.private_key_and_cert_chain_pem.write_to_path(server)
+
 
 class SelfSigned:
     """The same from the openssl program, where trustme's dependencies have no wheel yet."""
@@ -222,6 +226,10 @@ class SelfSigned:
     def client(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self._cert))
 
+    def write(self, authority: Path, server: Path) -> None:
+        authority.write_bytes(self._cert.read_bytes())
+        server.write_bytes(self._key.read_bytes() + self._cert.read_bytes())
+
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -233,9 +241,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def pem_files(certificates: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what another process needs to serve TLS, and to trust the server."""
     folder = tmp_path_factory.mktemp("pem")
-    certificates.authority.cert_pem.write_to_path(folder / "ca.pem")
-    certificate = certificates.authority.issue_cert("127.0.0.1")
-    certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    certificates.write(folder / "ca.pem", folder / "server.pem")
     return folder
 
 

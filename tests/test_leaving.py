@@ -16,6 +16,8 @@ WAYS_OUT = [
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 @pytest.mark.parametrize("how", WAYS_OUT)
 def test_the_interpreter_ends_in_silence(loop_kind, way, how, scheme, pem_files):
+    if (scheme, loop_kind, way) == ("wss", "asyncio", "loop") and sys.version_info < (3, 11):
+        pytest.skip("asyncio's TLS before CPython 3.11 complains of loops closed under it")
     done = run_script("leaving.py", how, loop_kind, way, scheme, pem_files)
     assert done.stdout == ""
     if (loop_kind, way) == ("uvloop", "loop") and "exit in" in how:
