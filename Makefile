@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest asan leaks fuzz bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types docs dist clean
+.PHONY: help dev demo test ctest pytest asan leaks soak fuzz bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types docs dist clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ asan: $(BUILT) $(VENV)/.test  ## the Python suite under AddressSanitizer and Und
 
 leaks: $(BUILT) $(VENV)/.test  ## reference counts and memory over thousands of connections, a process each
 	$(PY) tests/leaks/run.py
+
+soak: $(BUILT) $(VENV)/.test  ## mixed traffic for T seconds, all of it verified (make soak T=600)
+	$(PY) tests/soak/run.py --seconds $(T) --json build/soak.json --svg build/soak
 
 fuzz:  ## each fuzz target for T seconds (make fuzz T=60)
 	tests/fuzz/run.sh $(T)
