@@ -16,7 +16,7 @@ def test_mixed_traffic_is_verified(need, tmp_path):
     need("trustme", importlib.util.find_spec("trustme"))
     # Memory is judged where a run is long enough to settle: with 20 samples or more.
     command = [sys.executable, str(SCRIPT), "--seconds", "15", "--workers", "12"]
-    command += ["--svg", str(tmp_path / "soak")]
+    command += ["--json", str(tmp_path / "soak.json"), "--svg", str(tmp_path / "soak")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=230, check=False)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     counts = json.loads(result.stdout.splitlines()[-1])

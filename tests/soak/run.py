@@ -186,13 +186,14 @@ def main() -> None:
     args = parser.parse_args()
     if args.role:
         child(args)
+    if args.svg and not args.json:
+        parser.error("--svg draws what --json writes")
     result = soak(args.seconds, args.workers)
     if args.json:
         Path(args.json).write_text(json.dumps(result), encoding="utf-8")
     if args.svg:
-        from chart_soak import draw
-
-        draw(result, args.svg)
+        command = [sys.executable, str(HERE / "chart_soak.py"), args.json, args.svg]
+        subprocess.run(command, check=True)
     print(json.dumps({k: v for k, v in result["counts"].items() if k != "problems"}))
     found = problems(result)
     if found:
