@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import sys
+import traceback
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -243,7 +244,7 @@ async def work(
                 await broken_client(dice, counts, ports)
             else:
                 await broken_server(dice, counts)
-        except Exception as error:
-            counts.problems.append(repr(error))
+        except Exception:
+            counts.problems.append(traceback.format_exc())
         if len(counts.problems) > 20:
             return
