@@ -1,7 +1,6 @@
 """A bad network: pieces of one byte, stalls, cuts and resets at every place; what the system lacks.
 
-The bytes go through a proxy of the tests. A network of its own, with loss, delay and reordering,
-is tests/test_netem.py.
+The bytes go through a proxy of the tests.
 """
 
 from __future__ import annotations
