@@ -10,7 +10,7 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test ctest pytest quick asan leaks fuzz check tsan nomem bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
+.PHONY: help dev demo test ctest pytest quick asan leaks soak fuzz check tsan nomem bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ quick: $(BUILT) $(VENV)/.test  ## the part of the Python suite that tests each w
 leaks: $(BUILT) $(VENV)/.test  ## reference counts and memory over thousands of connections, a process each
 	$(PY) tests/leaks/run.py
 	$(PY) tests/leaks/refcounts.py
+
+soak: $(BUILT) $(VENV)/.test  ## mixed traffic for T seconds, all of it verified (make soak T=600)
+	$(PY) tests/soak/run.py --seconds $(T) --json build/soak.json --svg build/soak
 
 fuzz: $(BUILT) $(VENV)/.test  ## each fuzz target for T seconds (make fuzz T=60)
 	tests/fuzz/run.sh $(T)

@@ -157,6 +157,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             transport._finish()
         finally:
             self._free()
+            self._keepalive = None  # it refers to us
             self.listener = None
             if self._underlying is not None:
                 # asyncio's TLS transport before CPython 3.11 warns where only the peer closed.
@@ -522,7 +523,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self._stop_frames()
         if self.transport is not None:
             self.transport._stop_sending()
-        if self._underlying is not None:
+        # Without a loop there is nothing left to do, and asyncio's transports would raise.
+        if self._underlying is not None and not self._loop.is_closed():
             self._is_shutting = True
             if self._is_in_watermark:
                 # asyncio's transport would lose the connection twice.

@@ -236,14 +236,18 @@ async def open_socket(
     local = None
     if local_addr is not None:
         local = await resolve(loop, *local_addr, family, proto, flags)
-    return await aiohappyeyeballs.start_connection(
-        addresses,
-        local_addr_infos=local,
-        happy_eyeballs_delay=happy_eyeballs_delay,
-        interleave=interleave,
-        loop=loop,
-        socket_factory=make_socket,
-    )
+    try:
+        return await aiohappyeyeballs.start_connection(
+            addresses,
+            local_addr_infos=local,
+            happy_eyeballs_delay=happy_eyeballs_delay,
+            interleave=interleave,
+            loop=loop,
+            socket_factory=make_socket,
+        )
+    except OSError as error:
+        # The frames in there keep the exception: only the collector could free the two.
+        raise error.with_traceback(None) from None
 
 
 async def connect_stream(
@@ -294,10 +298,10 @@ async def secure_stream(
     stream: Stream, loop: asyncio.AbstractEventLoop, context: ssl_module.SSLContext, **options: Any
 ) -> None:
     """Put TLS on a stream, as its client, and wait for the handshake; options as start_tls()."""
-    waiter: asyncio.Future[None] = loop.create_future()
+    waiter: Optional[asyncio.Future[None]] = loop.create_future()
 
     def done(error: Optional[BaseException]) -> None:
-        if waiter.done():
+        if waiter is None or waiter.done():
             return
         if error is None:
             waiter.set_result(None)
@@ -306,11 +310,14 @@ async def secure_stream(
 
     try:
         start_tls(stream, loop, context, done, server_side=False, **options)
+        assert waiter is not None
         await waiter
     except BaseException:
         waiter.cancel()  # nobody will ask what became of it
         stream.abort()
         raise
+    finally:
+        waiter = None  # its exception's traceback has this frame
     if stream._fileno() < 0:
         raise ConnectionResetError("the connection was lost after the TLS handshake")
 

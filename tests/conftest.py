@@ -199,6 +199,10 @@ class Certificates:
         self.authority.configure_trust(context)
         return context
 
+    def write(self, authority: Path, server: Path) -> None:
+        self.authority.cert_pem.write_to_path(authority)
+        self._cert.private_key_and_cert_chain_pem.write_to_path(server)
+
 
 class SelfSigned:
     """The same from the openssl program, where trustme's dependencies have no wheel yet."""
@@ -222,6 +226,10 @@ class SelfSigned:
     def client(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self._cert))
 
+    def write(self, authority: Path, server: Path) -> None:
+        authority.write_bytes(self._cert.read_bytes())
+        server.write_bytes(self._key.read_bytes() + self._cert.read_bytes())
+
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -229,6 +237,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if kind is SelfSigned:
         require("trustme, or the openssl program", shutil.which("openssl"), "the tests with TLS")
     return kind(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def pem_files(certificates: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what another process needs to serve TLS, and to trust the server."""
+    folder = tmp_path_factory.mktemp("pem")
+    certificates.write(folder / "ca.pem", folder / "server.pem")
+    return folder
 
 
 # ---- proxies ----

@@ -75,13 +75,17 @@ def build(name: str, source: Path, folder: Path, **environment: str) -> Any:
     return module
 
 
+def has_compiler(variable: str, otherwise: str) -> bool:
+    """Whether there is the compiler that setuptools will call."""
+    command = os.environ.get(variable) or sysconfig.get_config_var(variable) or otherwise
+    return sys.platform == "win32" or shutil.which(shlex.split(command)[0]) is not None
+
+
 @pytest.fixture
 def compiled(need, tmp_path_factory):
     """Build each extension once: ``compiled(name, folder)``."""
     need("setuptools", importlib.util.find_spec("setuptools"))
-    if sys.platform != "win32":
-        compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-        need("a C compiler", shutil.which(shlex.split(compiler)[0]))
+    need("a C compiler", has_compiler("CC", "cc"))
 
     def get(name: str, source: Path, **environment: str) -> Any:
         key = name + "".join(environment.values())
@@ -825,7 +829,8 @@ def test_versions(probe):
         probe.check(probe.VERSION, 8)
 
 
-async def test_cplusplus(plain, compiled):
+async def test_cplusplus(plain, need, compiled):
+    need("a C++ compiler", has_compiler("CXX", "c++"))
     probe = compiled("probe", ROOT / "tests/c_api", PROBE_LANGUAGE="c++")
     kept: list[Any] = []
     async with plain.serve(lambda request: probe.listener("keep", kept)):

@@ -441,6 +441,8 @@ reader_fragment(WSReaderObject *r, WSTransportObject *t,
         return -1;
     }
     if (err != 0) {
+        /* The connection may take a while to end. */
+        ws_message_drop(&r->message);
         return reader_fail(r, err);
     }
     return frame == NULL ? 0 : reader_show(r, t, frame);
