@@ -313,7 +313,8 @@ async def secure_stream(
         assert waiter is not None
         await waiter
     except BaseException:
-        waiter.cancel()  # nobody will ask what became of it
+        if waiter is not None:
+            waiter.cancel()  # nobody will ask what became of it
         stream.abort()
         raise
     finally:
