@@ -50,7 +50,7 @@ def build(python: str) -> dict[str, str]:
         packages = ["multidict", "aiohappyeyeballs", "setuptools", "typing-extensions"]
         pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(LIB), *packages]
         subprocess.run([*pip, "--disable-pip-version-check"], check=True)
-    command = [python, "setup.py", "-q", "build_ext", "--build-lib", str(LIB)]
+    command = [python, "setup.py", "-q", "build_ext", "--force", "--build-lib", str(LIB)]
     command += ["--build-temp", str(LIB.parent / "temp")]
     subprocess.run(command, check=True, env=env, cwd=ROOT)
     for source in (ROOT / "picows_c").glob("*.py"):

@@ -38,7 +38,7 @@ def build(python: str) -> dict[str, str]:
         pip = [python, "-m", "pip", "install", "-q", "--target", str(lib), *packages]
         subprocess.run([*pip, "--disable-pip-version-check"], check=True, env=env)
     env["PYTHONPATH"] = str(lib)
-    command = [python, "setup.py", "-q", "build_ext", "--build-lib", str(lib)]
+    command = [python, "setup.py", "-q", "build_ext", "--force", "--build-lib", str(lib)]
     command += ["--build-temp", str(OUT / "temp")]
     subprocess.run(command, check=True, env=env, cwd=ROOT)
     for source in (ROOT / "picows_c").glob("*.py*"):
