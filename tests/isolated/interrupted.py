@@ -147,11 +147,23 @@ def run(main: Any) -> None:
     loop = new_loop(KIND)
     loop.set_exception_handler(lambda _loop, _context: None)  # of tasks that were interrupted
     asyncio.set_event_loop(loop)
+    # A signal just before the system call of an asyncio loop would not end the call.
+    woken, waking = socket.socketpair()
+    if KIND == "asyncio":
+        woken.setblocking(False)
+        waking.setblocking(False)
+        loop.add_reader(woken, woken.recv, 100)
+        signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
     try:
         loop.run_until_complete(main)
     finally:
         # Another signal may have been sent; none may strike what follows.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if KIND == "asyncio":
+            signal.set_wakeup_fd(-1)
+            loop.remove_reader(woken)
+        woken.close()
+        waking.close()
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
