@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,21 +16,23 @@ from xml.etree import ElementTree
 import pytest
 
 BENCH = Path(__file__).parent.parent / "bench"
-sys.path.append(str(BENCH))
+MODULES = ["chart", "ends", "masks", "paths", "report", "run", "worker", "works"]
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bench/c needs epoll")
 
 
 @pytest.fixture(scope="module")
-def suite() -> Any:
-    """The suite's modules, by name."""
-    import chart
-    import masks
-    import paths
-    import report
-    import works
-
-    return {"chart": chart, "masks": masks, "paths": paths, "report": report, "works": works}
+def suite() -> Iterator[Any]:
+    """The suite's modules, by name: programs of other folders have modules of the same names."""
+    others = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
+    sys.path.insert(0, str(BENCH))
+    try:
+        yield {name: importlib.import_module(name) for name in MODULES}
+    finally:
+        sys.path.remove(str(BENCH))
+        for name in [name for name in sys.modules if name.split(".")[0] in MODULES]:
+            del sys.modules[name]
+        sys.modules.update(others)
 
 
 # ---- measuring ----
@@ -98,12 +102,11 @@ def test_every_work_is_listed(suite):
 
 def test_every_role_exists(suite):
     """A work names roles that its contestants' ends have."""
-    import importlib
-
-    from worker import ENDS
-
     c_roles = {"echo", "source", "ask", "knock", "stay", "hear"}
-    ends = {name: importlib.import_module(f"ends.{module}") for name, module in ENDS.items()}
+    ends = {
+        name: importlib.import_module(f"ends.{module}")
+        for name, module in suite["worker"].ENDS.items()
+    }
     for work in suite["works"].WORKS.values():
         for who in work.contestants:
             for role, program in ((work.server, who.server), (work.client, who.client)):
