@@ -77,7 +77,7 @@ PyType_GetModuleByDef(PyTypeObject *type, PyModuleDef *def)
 #endif
 
 /* pyws_take_raised moves the raised exception to the caller, as an object with
- * its traceback. */
+ * its traceback; NULL where none is raised. */
 static inline PyObject *
 pyws_take_raised(void)
 {
@@ -94,6 +94,17 @@ pyws_take_raised(void)
     Py_XDECREF(type);
     return value;
 #endif
+}
+
+/* pyws_raise_again raises what pyws_take_raised() took, and takes it over; NULL
+ * does nothing. */
+static inline void
+pyws_raise_again(PyObject *raised)
+{
+    if (raised != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
+        Py_DECREF(raised);
+    }
 }
 
 /* pyws_is_unique returns whether the caller's reference is the only one. */

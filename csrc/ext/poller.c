@@ -250,10 +250,7 @@ poller_turn(PollerObject *p)
             rc = -1;
         }
     }
-    if (raised != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-        Py_DECREF(raised);
-    }
+    pyws_raise_again(raised);
     Py_DECREF(p);
     return rc < 0 ? -1 : 0;
 }
@@ -294,14 +291,11 @@ static void
 poller_last(struct pyws_watch *w)
 {
     if (w->poll >= 0) {
-        PyObject *raised = PyErr_Occurred() ? pyws_take_raised() : NULL;
+        PyObject *raised = pyws_take_raised();
         if (poller_call(w, "_last") < 0) {
             PyErr_WriteUnraisable((PyObject *)poller_of(w));
         }
-        if (raised != NULL) {
-            PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-            Py_DECREF(raised);
-        }
+        pyws_raise_again(raised);
     }
 }
 
@@ -526,7 +520,7 @@ PollerHandle_dealloc(PyObject *self)
     if (p != NULL) {
         if (p->base.watch.used > 0) {
             /* The loop let go of us with live connections: it was closed. */
-            PyObject *raised = PyErr_Occurred() ? pyws_take_raised() : NULL;
+            PyObject *raised = pyws_take_raised();
             if (PyErr_ResourceWarning(
                     (PyObject *)p, 1,
                     "event loop closed with %u open sockets of "
@@ -535,10 +529,7 @@ PollerHandle_dealloc(PyObject *self)
                 PyErr_WriteUnraisable((PyObject *)p);
             }
             poller_abandon(p, p->generation == p->state->fork_generation);
-            if (raised != NULL) {
-                PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-                Py_DECREF(raised);
-            }
+            pyws_raise_again(raised);
         }
         Py_DECREF(p);
     }

@@ -193,8 +193,7 @@ stream_fatal(StreamObject *s, const char *message)
     PyObject *raised = pyws_take_raised();
     (void)pyws_stream_lost(s, raised);
     if (passes) {
-        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-        Py_DECREF(raised);
+        pyws_raise_again(raised);
         return -1;
     }
     if (is_os_error) {
@@ -672,10 +671,7 @@ pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
         if (PyContext_Exit(context) < 0) {
             PyErr_WriteUnraisable((PyObject *)s);
         }
-        if (raised != NULL) {
-            PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-            Py_DECREF(raised);
-        }
+        pyws_raise_again(raised);
     }
     Py_DECREF(context);
     Py_DECREF(s);

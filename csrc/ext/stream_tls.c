@@ -219,8 +219,7 @@ stream_send_alert(StreamObject *s)
     if (s->tls != NULL && stream_flush_tls(s) < 0) {
         PyErr_Clear();
     }
-    PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-    Py_DECREF(raised);
+    pyws_raise_again(raised);
     return -1;
 }
 

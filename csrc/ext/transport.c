@@ -31,8 +31,7 @@ transport_abort(WSTransportObject *t)
         PyErr_WriteUnraisable((PyObject *)t);
     }
     Py_XDECREF(result);
-    PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-    Py_DECREF(raised);
+    pyws_raise_again(raised);
 }
 
 /* Hands bytes to the way out. */
@@ -75,14 +74,13 @@ pyws_transport_end_read(WSTransportObject *t)
     if (WS_LIKELY(t->corked == NULL) || t->corks > 0) {
         return 0;
     }
-    PyObject *raised = PyErr_Occurred() ? pyws_take_raised() : NULL;
+    PyObject *raised = pyws_take_raised();
     int rc = pyws_transport_flush(t);
     if (raised != NULL) {
         if (rc < 0) {
             PyErr_WriteUnraisable((PyObject *)t);
         }
-        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-        Py_DECREF(raised);
+        pyws_raise_again(raised);
     }
     return rc;
 }
