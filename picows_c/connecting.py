@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional, Union, cast
 
 from .poller import Poller, poller_of
 from .proxy import Tunnel, proxy_of_environment, socks_connect
-from .stream import Stream, connect_stream, open_socket, secure_stream, set_options
+from .stream import Stream, connect_stream, open_socket, secure_stream, set_socket_options
 from .url import WSParsedURL
 
 WSSocketFactory = Callable[
@@ -277,7 +277,7 @@ class Connector:
     async def _open_unix(self, path: Union[str, bytes]) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
         try:
-            set_options(sock, self.socket_options)
+            set_socket_options(sock, self.socket_options)
             sock.setblocking(False)
             await self.loop.sock_connect(sock, path)
             # Where the backlog is full, connect() says EAGAIN, and the loops take that for "soon".
@@ -297,7 +297,7 @@ class Connector:
             if sock.type != socket.SOCK_STREAM:
                 raise ValueError(f"socket_factory returned a socket of type {sock.type!r}")
             sock.setblocking(False)
-            set_options(sock, self.socket_options)
+            set_socket_options(sock, self.socket_options)
             if not _is_connected(sock):
                 if sock.family not in (socket.AF_INET, socket.AF_INET6):
                     raise ValueError(

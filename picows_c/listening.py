@@ -21,7 +21,7 @@ from . import _core
 from .enums import WSCloseCode
 from .options import WSSocketOptions, check_timeout
 from .poller import Poller
-from .stream import Stream, StreamSocket, resolve, set_nodelay, start_tls
+from .stream import Stream, StreamSocket, resolve, set_nodelay, set_socket_options, start_tls
 
 if TYPE_CHECKING:
     from .server import ServerProtocol
@@ -645,16 +645,6 @@ def _prepare(sock: socket.socket, options: WSSocketOptions) -> socket.socket:
     # Accepted sockets inherit it. asyncio sets it only where the protocol's number was given.
     set_nodelay(sock)
     return sock
-
-
-def set_socket_options(sock: Any, options: WSSocketOptions) -> None:
-    """Set socket options. Raises OSError that names the one that failed."""
-    for option in options:
-        try:
-            sock.setsockopt(*option)
-        except OSError as exc:
-            text = f"cannot set the socket option {option!r}: {exc.strerror}"
-            raise OSError(exc.errno, text) from None
 
 
 def _forked() -> None:

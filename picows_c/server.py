@@ -49,7 +49,6 @@ from .listening import (
     WSServer,
     bind_sockets,
     bind_unix_socket,
-    set_socket_options,
 )
 from .options import (
     DEFAULT_BUFFER_SIZE,
@@ -68,6 +67,7 @@ from .options import (
 )
 from .poller import choose_way
 from .protocol import WSProtocol
+from .stream import set_socket_options
 
 WSServerListenerFactory = Callable[
     [WSUpgradeRequest], Union[WSListener, WSUpgradeResponseWithListener, None]

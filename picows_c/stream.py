@@ -7,15 +7,16 @@ import contextvars
 import os
 import socket
 import ssl as ssl_module
-from collections.abc import Callable, Iterable
-from typing import Any, Optional, Union, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 import aiohappyeyeballs
 
 from . import _core
 from .poller import Poller
 
-SocketOptions = Iterable[tuple[int, int, Union[int, bytes]]]
+if TYPE_CHECKING:
+    from .options import WSSocketOptions
 
 # asyncio's defaults, seconds.
 DEFAULT_TLS_HANDSHAKE_TIMEOUT = 60.0
@@ -219,14 +220,14 @@ async def open_socket(
     local_addr: Optional[tuple[str, int]] = None,
     happy_eyeballs_delay: Optional[float] = None,
     interleave: Optional[int] = None,
-    socket_options: SocketOptions = (),
+    socket_options: WSSocketOptions = (),
 ) -> socket.socket:
     """Connect to a host: its addresses in turn, or overlapping (RFC 8305, Happy Eyeballs)."""
 
     def make_socket(info: Any) -> socket.socket:
         sock = socket.socket(*info[:3])
         try:
-            set_options(sock, socket_options)
+            set_socket_options(sock, socket_options)
         except BaseException:
             sock.close()
             raise
@@ -323,10 +324,14 @@ async def secure_stream(
         raise ConnectionResetError("the connection was lost after the TLS handshake")
 
 
-def set_options(sock: socket.socket, options: SocketOptions) -> None:
-    """Set options as for setsockopt(). Raises OSError."""
-    for level, name, value in options:
-        sock.setsockopt(level, name, value)
+def set_socket_options(sock: Any, options: WSSocketOptions) -> None:
+    """Set socket options. Raises OSError that names the one that failed."""
+    for option in options:
+        try:
+            sock.setsockopt(*option)
+        except OSError as exc:
+            text = f"cannot set the socket option {option!r}: {exc.strerror}"
+            raise OSError(exc.errno, text) from None
 
 
 def set_nodelay(sock: socket.socket) -> None:

@@ -63,7 +63,7 @@ PY_IMPORTS = {
     "reconnect": {"client", "enums", "errors", "listener", "options", "transport", "url"},
     "server": {
         "deflate", "enums", "extensions", "extras", "handshake", "listener", "listening", "options",
-        "poller", "protocol",
+        "poller", "protocol", "stream",
     },
     "__init__": {
         "_core", "c_api", "client", "closing", "deflate", "enums", "errors", "handshake",
