@@ -26,7 +26,7 @@ from .connecting import (
 from .deflate import PermessageDeflate, make_offer
 from .enums import WSAutoPingStrategy
 from .errors import WSHandshakeError, WSInvalidMessageError, WSInvalidStatusError
-from .extras import import_extra
+from .extras import import_aiofastnet
 from .handshake import (
     WSHeadersLike,
     WSUpgradeRequest,
@@ -51,6 +51,7 @@ from .options import (
     WSSocketOptions,
     check_socket_options,
     check_timeout,
+    check_tls_context,
 )
 from .poller import choose_way
 from .protocol import WSProtocol
@@ -368,8 +369,8 @@ async def ws_connect(
     offer = None if options.deflate is None else make_offer(options.deflate)
     headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent, offer)
     make_request(parsed, headers).to_bytes()  # raises what is wrong with it
-    _check_ssl_context("ssl_context", ssl_context)
-    _check_ssl_context("proxy_ssl_context", proxy_ssl_context)
+    check_tls_context("client", "ssl_context", ssl_context)
+    check_tls_context("client", "proxy_ssl_context", proxy_ssl_context)
     way_through = _checked_proxy(proxy, proxy_ssl_context)
     if socket_factory is not None and not callable(socket_factory):
         raise TypeError("socket_factory must be callable")
@@ -444,12 +445,11 @@ async def _open(
 def _choose_way(
     loop: asyncio.AbstractEventLoop, transport: str, use_aiofastnet: Optional[bool]
 ) -> Union[PollerWay, LoopWay]:
-    if use_aiofastnet is not None and not isinstance(use_aiofastnet, bool):
-        raise TypeError(f"use_aiofastnet must be bool or None, not {type(use_aiofastnet).__name__}")
     poller = choose_way(transport, loop)
-    if use_aiofastnet:
-        return LoopWay(loop, import_extra("aiofastnet", "aiofastnet", "use_aiofastnet=True"))
-    return LoopWay(loop, None) if poller is None else PollerWay(loop, poller)
+    aiofastnet = import_aiofastnet(use_aiofastnet)
+    if aiofastnet is not None or poller is None:
+        return LoopWay(loop, aiofastnet)
+    return PollerWay(loop, poller)
 
 
 def _checked_proxy(
@@ -471,12 +471,3 @@ def _check_redirects(max_redirects: int) -> None:
         raise TypeError(f"max_redirects must be int, not {type(max_redirects).__name__}")
     if max_redirects < 0:
         raise ValueError(f"max_redirects must not be negative: {max_redirects}")
-
-
-def _check_ssl_context(name: str, context: Optional[ssl.SSLContext]) -> None:
-    if context is None:
-        return
-    if not isinstance(context, ssl.SSLContext):
-        raise TypeError(f"{name} must be an SSLContext, not {type(context).__name__}")
-    if context.protocol == ssl.PROTOCOL_TLS_SERVER:
-        raise TypeError(f"{name} is a server's context (PROTOCOL_TLS_SERVER)")

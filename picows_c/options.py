@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -159,6 +160,20 @@ def check_busy_poll(seconds: float) -> None:
         raise TypeError(f"busy_poll must be a number, not {type(seconds).__name__}")
     if not 0 <= seconds <= 1:
         raise ValueError(f"busy_poll must be 0 to 1 second, not {seconds}")
+
+
+def check_tls_context(side: str, name: str, context: Optional[ssl.SSLContext]) -> None:
+    """Raise TypeError unless ``context`` is None, or one for ``side``: client or server."""
+    if context is None:
+        return
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"{name} must be an SSLContext, not {type(context).__name__}")
+    other, protocol = {
+        "client": ("server", ssl.PROTOCOL_TLS_SERVER),
+        "server": ("client", ssl.PROTOCOL_TLS_CLIENT),
+    }[side]
+    if context.protocol == protocol:
+        raise TypeError(f"{name} is a {other}'s context ({protocol.name})")
 
 
 def check_socket_options(

@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from .deflate import PermessageDeflate
 from .enums import WSAutoPingStrategy
 from .extensions import EXTENSIONS, Extension
-from .extras import import_extra
+from .extras import import_aiofastnet
 from .handshake import (
     WSOrigin,
     WSRequestRefused,
@@ -64,6 +64,7 @@ from .options import (
     check_count,
     check_socket_options,
     check_timeout,
+    check_tls_context,
 )
 from .poller import choose_way
 from .protocol import WSProtocol
@@ -469,8 +470,6 @@ async def _serve(
     _check_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if not isinstance(backlog, int):
         raise TypeError(f"backlog must be int, not {type(backlog).__name__}")
-    if not isinstance(use_aiofastnet, (bool, type(None))):
-        raise TypeError(f"use_aiofastnet must be bool or None, not {use_aiofastnet!r}")
     check_count("max_connections", max_connections)
     check_count("max_pending_connections", max_pending_connections)
     options = ServerOptions(
@@ -483,8 +482,8 @@ async def _serve(
     loop = asyncio.get_running_loop()
     poller = choose_way(transport, loop)
     create_server: Callable[..., Any] = loop.create_server
-    if use_aiofastnet:
-        aiofastnet = import_extra("aiofastnet", "aiofastnet", "use_aiofastnet=True")
+    aiofastnet = import_aiofastnet(use_aiofastnet)
+    if aiofastnet is not None:
         create_server = functools.partial(aiofastnet.create_server, loop)
 
     server = WSServer(
@@ -496,7 +495,7 @@ async def _serve(
     )
     bound = await bind(socket_options=options.socket_options)
     try:
-        if poller is not None and not use_aiofastnet:
+        if poller is not None and aiofastnet is None:
             server._listening = Listening(
                 server,
                 bound,
@@ -526,10 +525,7 @@ def _check_tls(
     handshake_timeout: Optional[float],
     shutdown_timeout: Optional[float],
 ) -> None:
-    if context is not None and not isinstance(context, ssl_module.SSLContext):
-        raise TypeError(f"ssl must be an SSLContext, not {type(context).__name__}")
-    if context is not None and context.protocol == ssl_module.PROTOCOL_TLS_CLIENT:
-        raise TypeError("ssl is a client's context (PROTOCOL_TLS_CLIENT)")
+    check_tls_context("server", "ssl", context)
     for name, seconds in (
         ("ssl_handshake_timeout", handshake_timeout),
         ("ssl_shutdown_timeout", shutdown_timeout),
