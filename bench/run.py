@@ -247,8 +247,11 @@ def command(
     return line + (bench.certificate() if work.tls else [])
 
 
-def turn(bench: Bench, work: Work, case: Case, who: Contestant, loop: str) -> Turn:
-    """Run one server and one client; return the figures of both."""
+@contextlib.contextmanager
+def talking(
+    bench: Bench, work: Work, case: Case, who: Contestant, loop: str
+) -> Iterator[tuple[Process, Process]]:
+    """Start a server, and a client of it; both end with the block."""
     ends = {end: command(bench, work, case, who, loop, end) for end in ("server", "client")}
     processes: list[Process] = []
     with started(processes):
@@ -257,19 +260,18 @@ def turn(bench: Bench, work: Work, case: Case, who: Contestant, loop: str) -> Tu
         port = str(server.answer())
         client = Process(f"the client of {who.name}", [*ends["client"], "--port", port])
         processes.append(client)
+        yield server, client
+
+
+def turn(bench: Bench, work: Work, case: Case, who: Contestant, loop: str) -> Turn:
+    """Run one server and one client; return the figures of both."""
+    with talking(bench, work, case, who, loop) as (server, client):
         return {"client": client.answer(), "server": server.answer()}
 
 
 def weigh(bench: Bench, work: Work, case: Case, who: Contestant, loop: str) -> Turn:
     """Return the resident bytes of a server for each connection."""
-    ends = {end: command(bench, work, case, who, loop, end) for end in ("server", "client")}
-    processes: list[Process] = []
-    with started(processes):
-        server = Process(f"the server of {who.name}", ends["server"])
-        processes.append(server)
-        port = str(server.answer())
-        client = Process(f"the client of {who.name}", [*ends["client"], "--port", port])
-        processes.append(client)
+    with talking(bench, work, case, who, loop) as (server, client):
         client.answer()
         before = server.ask()
         connections = client.ask()
