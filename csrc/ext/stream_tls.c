@@ -153,7 +153,7 @@ stream_decrypt_frames(StreamObject *s, struct pyws_budget *budget)
     uint8_t *room;
     size_t len, n = 0;
 
-    if (pyws_reader_room(reader, &room, &len) == 0) {
+    if (pyws_reader_room(reader, 0, &room, &len) == 0) {
         /* An object's read() gets the room through the reader's buffer
          * protocol: it may keep a view, and holds the block then. */
         reader->lent = len;
