@@ -523,7 +523,7 @@ pyws_stream_give(StreamObject *s, const uint8_t *p, size_t n)
 static struct ws_block *
 stream_scratch(StreamObject *s)
 {
-    struct ws_block *b = pyws_scratch_take(s->state);
+    struct ws_block *b = pyws_scratch_take(s->state, WS_BLOCK_SIZE_MAX);
     if (b == NULL) {
         PyErr_NoMemory();
     }

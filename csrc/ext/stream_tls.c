@@ -56,7 +56,7 @@ stream_encrypt_long(StreamObject *s, const struct pyws_out *out, size_t total)
 {
     int rc = 0;
 
-    struct ws_block *b = pyws_scratch_take(s->state);
+    struct ws_block *b = pyws_scratch_take(s->state, WS_BLOCK_SIZE_MAX);
     if (b == NULL) {
         PyErr_NoMemory();
         return -1;

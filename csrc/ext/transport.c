@@ -98,7 +98,7 @@ transport_cork(WSTransportObject *t, const struct pyws_out *out)
     }
     /* The flush can have run Python: there may be a new block. */
     if (t->corked == NULL && n <= WS_BLOCK_SIZE_MAX) {
-        t->corked = pyws_scratch_take(t->state);
+        t->corked = pyws_scratch_take(t->state, WS_BLOCK_SIZE_MAX);
         if (t->corked == NULL) {
             PyErr_NoMemory();
             return -1;
