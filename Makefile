@@ -84,7 +84,7 @@ fuzz: $(BUILT) $(VENV)/.test  ## each fuzz target for T seconds (make fuzz T=60)
 	tests/fuzz/run.sh $(T)
 	$(PY) tests/fuzz/calls.py --seconds $(T)
 
-check: $(VENV)/.venv  ## gcc -fanalyzer, clang-tidy, cppcheck
+check: $(VENV)/.venv  ## gcc -fanalyzer, clang-tidy, cppcheck; compiled for Windows
 	PYTHON=$(PY) tests/check.sh
 
 tsan: $(BUILT) $(VENV)/.test  ## data races, with a free-threaded CPython under TSan (PYTHON_TSAN=...)
