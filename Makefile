@@ -13,7 +13,7 @@ BUILT := $(VENV)/.built
 .PHONY: help dev demo test ctest pytest quick asan leaks soak fuzz check tsan nomem bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- set-up: what each verb needs is made by it ----
 
@@ -55,7 +55,7 @@ test: ctest pytest  ## all tests; says what was skipped for want of a program (R
 ctest:  ## the C core's tests: sanitizers, valgrind, other architectures
 	tests/c/run.sh
 
-pytest: $(BUILT) $(VENV)/.test peers oracle
+pytest: $(BUILT) $(VENV)/.test peers oracle  ## the Python suite, with the real peers and the conformance suite
 	$(BIN)/pytest -q -n $(JOBS)
 
 # The suite against an extension under AddressSanitizer and UndefinedBehaviorSanitizer, built with
