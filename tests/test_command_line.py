@@ -293,6 +293,18 @@ def test_reader_that_goes_away():
     assert (code, err) == (1, "")
 
 
+@posix
+@pytest.mark.parametrize("command", [["bench", "-q", "--count", "10"], ["serve", "--port", "0"]])
+def test_reader_of_another_command_that_goes_away(command):
+    with serving() as (_, url):
+        arguments = [*command, url] if command[0] == "bench" else command
+        with Program(*arguments, stdin=subprocess.PIPE) as program:
+            program.process.stdout.close()
+            program.process.stdout = None
+            code, _, err = program.end()
+    assert (code, err) == (1, "")
+
+
 # ---- what goes wrong ----
 
 

@@ -20,7 +20,9 @@ from programs import EXAMPLES, PATIENCE, example, lasting_port
 
 from picows_c import WSListener, WSMsgType
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and unix sockets")
+signals = pytest.mark.skipif(
+    sys.platform == "win32", reason="asyncio takes no signals on Windows; they end these programs"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +93,7 @@ def test_echo_over_tls(certificates, tmp_path):
         assert "CERTIFICATE_VERIFY_FAILED" in text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no unix sockets on Windows")
 def test_echo_on_a_unix_socket(tmp_path):
     path = tmp_path / "echo.sock"
     with example("echo.py", "--unix", path) as server:
@@ -138,6 +141,7 @@ async def test_market_data(plain):
     assert latest[-1] == f"latest EURUSD {total - 1}"
 
 
+@signals
 def test_reconnecting():
     """The server ends and comes back; at last it says that this will never be."""
     with contextlib.ExitStack() as stack:
@@ -193,6 +197,7 @@ def refusing(port, statuses):
     assert statuses == []
 
 
+@signals
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_graceful_shutdown(number):
     with example("graceful_shutdown.py", "--port", 0) as server:
@@ -274,6 +279,9 @@ def test_msgspec(need):
             assert "id" in reason
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux spreads connections over the sockets of a port"
+)
 def test_threads():
     with example("threads.py", "--port", 0, "--threads", 3) as server:
         address = server.address()

@@ -26,7 +26,7 @@ EXT_STOREYS = [
     {"transport_type", "broadcast", "callbacks"},
     {"transport", "frame"},
     {"loop_io", "deflate"},
-    {"io", "watch"},
+    {"way", "watch"},
     {"state", "object", "args", "view", "raise", "compat"},
 ]
 
@@ -115,6 +115,25 @@ def test_includes_go_down(path):
             here, there = storey(path.stem), storey(Path(header).stem)
             lowest = len(EXT_STOREYS) - 1
             assert there > here or here == there == lowest, f"{path.name} includes {header}"
+
+
+# Headers of the systems which include each other with <...>: ours, in a folder that the compiler is
+# told of, would be taken for them. (CPython's pyconfig.h for Windows includes <io.h>.)
+SYSTEM_HEADERS = {
+    "assert", "complex", "conio", "crypt", "ctype", "direct", "dirent", "dlfcn", "errno", "fcntl",
+    "fenv", "float", "inttypes", "io", "iso646", "limits", "locale", "malloc", "math", "mbstring",
+    "memory", "poll", "process", "pthread", "sched", "search", "semaphore", "setjmp", "share",
+    "signal", "stdalign", "stdarg", "stdatomic", "stdbool", "stddef", "stdint", "stdio", "stdlib",
+    "stdnoreturn", "string", "strings", "tgmath", "threads", "time", "uchar", "unistd", "utime",
+    "wchar", "wctype", "windows",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in C_FILES if p.suffix == ".h"], ids=lambda p: f"{p.parent.name}/{p.name}"
+)
+def test_no_header_is_named_as_one_of_the_systems(path):
+    assert path.stem not in SYSTEM_HEADERS
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 from conftest import Net
-from helpers import EchoListener, Recorder, request_bytes
+from helpers import EchoListener, Recorder, needs_poller, request_bytes
 
 from picows_c import WSMsgType, WSServer, ws_connect, ws_create_server
 from picows_c.listening import bind_sockets
+
+has_reuse_port = pytest.mark.skipif(
+    not hasattr(socket, "SO_REUSEPORT"), reason="no SO_REUSEPORT on this system"
+)
 
 
 @pytest.fixture
@@ -133,6 +137,7 @@ async def test_a_tcp_socket_of_the_users(create):
     assert await is_refused(("127.0.0.1", port))
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no unix sockets")
 async def test_a_unix_socket(create, tmp_path, way):
     sock = socket.socket(socket.AF_UNIX)
     path = str(tmp_path / "s")
@@ -156,6 +161,7 @@ async def test_a_unix_socket(create, tmp_path, way):
     await finish(server)
 
 
+@has_reuse_port
 async def test_reuse_port(create):
     first = await create("127.0.0.1", 0, reuse_port=True)
     port = port_of(first)
@@ -287,6 +293,7 @@ async def test_socket_options_are_set_and_inherited(create, own):
     await finish(server)
 
 
+@has_reuse_port
 async def test_a_socket_option_is_set_before_bind(create):
     """An address that is in use: SO_REUSEPORT is no help afterwards."""
     option = (socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -458,6 +465,7 @@ async def test_clients_in_the_opening_handshake_are_ended(net):
         writer.close()
 
 
+@needs_poller
 @pytest.mark.parametrize("graceful", [True, False])
 async def test_clients_in_the_tls_handshake_are_ended(certificates, graceful):
     net = Net("wss", "auto", certificates)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import fcntl
 import gc
 import os
 import select
@@ -30,7 +29,9 @@ from picows_c import WSListener, WSMsgType, ws_connect, ws_create_server
 from picows_c.poller import has_poller, poller_of
 from picows_c.stream import connect_stream
 
-pytestmark = pytest.mark.skipif(not has_poller(), reason="there is no poller on this system")
+NO_POLLER = "there is no poller on this system"
+fcntl = pytest.importorskip("fcntl", reason=NO_POLLER)
+pytestmark = pytest.mark.skipif(not has_poller(), reason=NO_POLLER)
 
 ISOLATED = Path(__file__).parent / "isolated"
 EMPTY_FRAME = client_frame(2, mask=b"\1\2\3\4")  # 6 bytes

@@ -10,7 +10,7 @@ import ssl
 import sys
 
 import pytest
-from helpers import EchoListener, Recorder, read_head
+from helpers import EchoListener, Recorder, needs_poller, read_head
 from proxies import KINDS, scripted
 from raw import TEXT, Never, row, soon
 
@@ -147,6 +147,7 @@ async def test_credentials_stay_with_the_proxy(net, proxies):
     assert "authorization" not in seen[0]
 
 
+@needs_poller
 async def test_server_name_is_that_of_the_url(net, proxies):
     """Not the proxy's: its certificate is checked against the URL's host."""
     if net.scheme == "ws":

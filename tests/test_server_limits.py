@@ -10,7 +10,7 @@ import struct
 
 import pytest
 from conftest import Net
-from helpers import EchoListener, Recorder, request_bytes
+from helpers import EchoListener, Recorder, needs_poller, request_bytes
 from raw import CLOSE, TEXT, Peer, complaints, exchange, lines, row, soon, upgraded
 
 from picows_c import WSCloseCode, WSUpgradeResponse, WSUpgradeResponseWithListener
@@ -204,6 +204,7 @@ async def begin_tls(peer, context):
     return reader, transport
 
 
+@needs_poller
 async def test_tls_handshakes_count_as_pending(certificates):
     """On the poller; the loop's own transports are not seen before TLS is done."""
     net = Net("wss", "auto", certificates)
@@ -226,6 +227,7 @@ async def test_tls_handshakes_count_as_pending(certificates):
         await until(lambda: server.stats[:2] == (0, 0))
 
 
+@needs_poller
 async def test_end_of_tls_does_not_make_a_connection_younger(certificates):
     net = Net("wss", "auto", certificates)
     context = certificates.client()
@@ -246,6 +248,7 @@ async def test_end_of_tls_does_not_make_a_connection_younger(certificates):
         await until(lambda: server.stats.pending == 0)
 
 
+@needs_poller
 async def test_failed_tls_handshakes_are_not_pending(certificates):
     net = Net("wss", "auto", certificates)
     async with net.serve(lambda request: EchoListener()) as server:
@@ -400,6 +403,7 @@ async def test_answers_of_http_requests_arrive(plain):
         assert await soon(ending) == 0
 
 
+@needs_poller
 async def test_tls_handshakes_are_dropped(certificates):
     net = Net("wss", "auto", certificates)
     async with net.serve(lambda request: EchoListener()) as server:
@@ -411,6 +415,7 @@ async def test_tls_handshakes_are_dropped(certificates):
         peer.abort()
 
 
+@needs_poller
 async def test_connection_that_comes_out_of_tls_afterwards_is_dropped(certificates):
     """With the loop's own transports a TLS handshake goes on unseen."""
     net = Net("wss", "loop", certificates)

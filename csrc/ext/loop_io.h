@@ -4,7 +4,7 @@
 #ifndef PYWS_LOOP_IO_H
 #define PYWS_LOOP_IO_H
 
-#include "io.h"
+#include "way.h"
 
 extern const struct pyws_io pyws_loop_io;
 

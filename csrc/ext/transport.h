@@ -10,7 +10,7 @@
 
 #include "deflate.h"
 #include "entropy.h"
-#include "io.h"
+#include "way.h"
 #include "ws_block.h"
 #include "ws_close.h"
 #include "ws_conn.h"

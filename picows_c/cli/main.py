@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -69,6 +70,10 @@ def main(argv: Sequence[str]) -> int:
         sign = "" if problem.exit_code == INTERRUPTED else "error: "
         print(f"{sign}{problem}", file=sys.stderr)
         return problem.exit_code
+    except BrokenPipeError:
+        # Whoever read it has seen enough. (And Python flushes once more at its end.)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

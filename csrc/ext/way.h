@@ -1,10 +1,10 @@
-/* io.h - the way out of a connection: how a transport reaches the socket
+/* way.h - the way out of a connection: how a transport reaches the socket
  * without knowing what carries its bytes.
  *
  * Ownership: the transport owns the pyws_way and, in it, the target.
  */
-#ifndef PYWS_IO_H
-#define PYWS_IO_H
+#ifndef PYWS_WAY_H
+#define PYWS_WAY_H
 
 #include "state.h"
 #include "ws_opcode.h"
@@ -66,4 +66,4 @@ struct pyws_way {
     int fd;
 };
 
-#endif /* PYWS_IO_H */
+#endif /* PYWS_WAY_H */

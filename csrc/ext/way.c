@@ -1,4 +1,4 @@
-#include "io.h"
+#include "way.h"
 
 #include "sockio.h"
 
