@@ -25,8 +25,8 @@ EXT_STOREYS = [
     {"tls", "reader", "c_api"},
     {"transport_type", "broadcast", "callbacks"},
     {"transport", "frame"},
-    {"loop_io", "deflate"},
-    {"io", "watch"},
+    {"loop_io", "deflate", "tls_layer"},
+    {"io", "watch", "ssl_module"},
     {"state", "object", "args", "view", "raise", "compat"},
 ]
 
