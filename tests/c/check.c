@@ -90,6 +90,7 @@ failing_resize(void *ptr, size_t size, void *user)
         return NULL;
     if (ptr == NULL)
         fm->alive++;
+    fm->resized += size;
     return realloc(ptr, size);
 }
 
@@ -112,6 +113,7 @@ failing_mem_init(struct failing_mem *fm, long fail_at)
     fm->fail_at = fail_at;
     fm->calls = 0;
     fm->alive = 0;
+    fm->resized = 0;
 }
 
 static uint32_t random_state = 1;
