@@ -82,7 +82,7 @@ _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
 class ClientProtocol(WSProtocol):
     """A connection that this side opens."""
 
-    __slots__ = ("_factory", "_is_secure", "_opened", "_request")
+    __slots__ = ("_data", "_factory", "_is_secure", "_opened", "_request")
 
     def __init__(
         self,
@@ -96,6 +96,8 @@ class ClientProtocol(WSProtocol):
         self._is_secure = is_secure
         self._factory: Optional[WSListenerFactory] = factory
         self._request = request
+        # What is sent first; ValueError where the request would break.
+        self._data = request.to_bytes()
         # None once it was waited for: an exception in it refers to frames that refer to us.
         self._opened: Optional[asyncio.Future[tuple[WSTransport, WSListener]]] = (
             loop.create_future()
@@ -110,7 +112,8 @@ class ClientProtocol(WSProtocol):
         # TLS to a proxy is not TLS to the server.
         self.transport._is_secure = self._is_secure
         self._log(logging.INFO, "WS connection established")
-        self._underlying.write(self._request.to_bytes())
+        self._underlying.write(self._data)
+        self._data = b""
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Fail the handshake where it was not done."""
@@ -368,7 +371,6 @@ async def ws_connect(
     parsed = parse_url(url)
     offer = None if options.deflate is None else make_offer(options.deflate)
     headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent, offer)
-    make_request(parsed, headers).to_bytes()  # raises what is wrong with it
     check_tls_context("client", "ssl_context", ssl_context)
     check_tls_context("client", "proxy_ssl_context", proxy_ssl_context)
     way_through = _checked_proxy(proxy, proxy_ssl_context)
@@ -417,6 +419,7 @@ async def _open(
     """Connect and agree, wherever the servers send us."""
     while True:
         request = make_request(url, headers)
+        # Raises what is wrong with the request, before anything is sent.
         protocol = ClientProtocol(connector.loop, options, factory, request, url.is_secure)
         try:
             await connector.connect(url, protocol)

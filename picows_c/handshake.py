@@ -264,6 +264,31 @@ def accept_for(key: str) -> str:
     return binascii.b2a_base64(digest, newline=False).decode("ascii")
 
 
+# ---- subprotocols ----
+
+_SUBPROTOCOL = "Sec-WebSocket-Protocol"
+
+
+def make_subprotocols(subprotocols: Iterable[str]) -> tuple[str, ...]:
+    """Check ``subprotocols=``. Raises TypeError, or ValueError for what is no token, or twice.
+
+    RFC 6455, 4.1: "The elements that comprise this value MUST be non-empty strings ... and MUST all
+    be unique strings."
+    """
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
+        raise TypeError(f"subprotocols must be a sequence, not {type(subprotocols).__name__}")
+    names = tuple(subprotocols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"subprotocols must hold str, not {type(name).__name__}")
+        # A comma or a space would make two of one.
+        if not TOKEN.fullmatch(name):
+            raise ValueError(f"subprotocols must be tokens (RFC 9110, 5.6.2): {name!r}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"subprotocols must be unique: {names!r}")
+    return names
+
+
 # ---- the client's side ----
 
 
@@ -283,7 +308,7 @@ def make_client_headers(
     extra = make_headers(extra_headers)
     for option, name, value in (
         ("origin", "Origin", _checked_origin(origin)),
-        ("subprotocols", "Sec-WebSocket-Protocol", _checked_subprotocols(subprotocols)),
+        ("subprotocols", _SUBPROTOCOL, ", ".join(make_subprotocols(subprotocols)) or None),
         ("user_agent", "User-Agent", _checked_text("user_agent", "User-Agent", user_agent)),
         ("compression", EXTENSIONS, compression),
     ):
@@ -316,25 +341,9 @@ def _checked_origin(origin: Optional[str]) -> Optional[str]:
     return origin
 
 
-def _checked_subprotocols(subprotocols: Sequence[str]) -> Optional[str]:
-    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Sequence):
-        raise TypeError(f"subprotocols must be a sequence of str: {subprotocols!r}")
-    names = list(subprotocols)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"subprotocols must be str, not {type(name).__name__}")
-        # RFC 6455, 4.1: "The elements that comprise this value MUST be non-empty strings ... and
-        # MUST all be unique strings." A comma or a space would make two of one.
-        if not TOKEN.fullmatch(name):
-            raise ValueError(f"subprotocols must be tokens (RFC 9110, 5.6.2): {name!r}")
-        if names.count(name) > 1:
-            raise ValueError(f"subprotocols must be unique: {name!r}")
-    return ", ".join(names) or None
-
-
 def chosen_subprotocol(response: WSUpgradeResponse) -> Optional[str]:
     """Return the subprotocol that a checked response agrees on, None without one."""
-    return response.headers.get("Sec-WebSocket-Protocol")
+    return response.headers.get(_SUBPROTOCOL)
 
 
 def make_request(url: WSParsedURL, extra: CIMultiDict[str]) -> WSUpgradeRequest:
@@ -412,10 +421,9 @@ def check_response(
     if {extension.name for extension in chosen} - {extension.name for extension in ours}:
         raise refuse(EXTENSIONS, "the server chose an extension that was not offered")
     # "indicates the use of a subprotocol that was not present in the client's handshake"
-    name = "Sec-WebSocket-Protocol"
-    named = headers.getall(name, [])
-    if len(named) > 1 or any(c not in tokens(request.headers, name) for c in named):
-        raise refuse(name, "the server chose a subprotocol that was not offered")
+    named = headers.getall(_SUBPROTOCOL, [])
+    if len(named) > 1 or any(c not in tokens(request.headers, _SUBPROTOCOL) for c in named):
+        raise refuse(_SUBPROTOCOL, "the server chose a subprotocol that was not offered")
     return agreed
 
 
@@ -480,7 +488,6 @@ WSSubprotocolChooser = Callable[[WSUpgradeRequest, list[str]], Optional[str]]
 
 # RFC 6454, 6.2: "null", or scheme, "://", host and perhaps a port.
 _ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+.\-]*://[^\x00-\x20/?#@\x7f-\U0010ffff]*")
-_SUBPROTOCOL = "Sec-WebSocket-Protocol"
 
 
 def make_origins(origins: Optional[Iterable[WSOrigin]]) -> Optional[tuple[WSOrigin, ...]]:
@@ -527,25 +534,13 @@ def _is_origin(origin: Optional[str], allowed: WSOrigin) -> bool:
     return allowed.fullmatch(origin) is not None
 
 
-def make_subprotocols(
+def make_chooser(
     subprotocols: Union[Iterable[str], WSSubprotocolChooser, None],
 ) -> Union[tuple[str, ...], WSSubprotocolChooser]:
-    """Check ``subprotocols=``. Raises TypeError, or ValueError for what is no token, or twice."""
+    """Check a server's ``subprotocols=``. Raises what make_subprotocols() does."""
     if subprotocols is None:
         return ()
-    if callable(subprotocols):
-        return subprotocols
-    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
-        raise TypeError(f"subprotocols must be a sequence, not {type(subprotocols).__name__}")
-    names = tuple(subprotocols)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"subprotocols must hold str, not {type(name).__name__}")
-        if not TOKEN.fullmatch(name):
-            raise ValueError(f"not the name of a subprotocol: {name!r}")
-    if len(set(names)) != len(names):
-        raise ValueError(f"a subprotocol is there twice: {names!r}")
-    return names
+    return subprotocols if callable(subprotocols) else make_subprotocols(subprotocols)
 
 
 def offered_subprotocols(request: WSUpgradeRequest) -> list[str]:
