@@ -32,7 +32,9 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # 16 bytes in base64 (RFC 6455, 4.1).
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
-_NOT_IN_TARGET = re.compile(rb"[^\x21-\x7e]")
+# RFC 9112, 3 and 4, without what nobody sends.
+_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ [!-~]+")
+_STATUS_LINE = re.compile(rb"[!-~]+ [1-9][0-9]{2} [ -~]*")
 _NOT_IN_ORIGIN = re.compile(r"[^\x21-\x7e]")
 
 
@@ -64,9 +66,9 @@ class WSUpgradeRequest:
 
     def to_bytes(self) -> bytes:
         """Return the request as it goes over the wire; ValueError for what would break it."""
-        if _NOT_IN_TARGET.search(self.path) or not self.path:
-            raise ValueError(f"a request target is printable ASCII without spaces: {self.path!r}")
         first = b" ".join((self.method, self.path, self.version))
+        if not _REQUEST_LINE.fullmatch(first):
+            raise ValueError(f"not a method, a target and a version without spaces: {first!r}")
         return b"%b\r\n%b\r\n" % (first, _fields_bytes(self.headers))
 
 
@@ -157,6 +159,8 @@ class WSUpgradeResponse:
             headers[name] = value
         phrase = self.status.phrase if isinstance(self.status, HTTPStatus) else ""
         first = b"%b %d %b" % (self.version, int(self.status), phrase.encode())
+        if not _STATUS_LINE.fullmatch(first):
+            raise ValueError(f"not a version and a status of three digits: {first!r}")
         body = (self.body or b"") if with_body else b""
         return b"%b\r\n%b\r\n%b" % (first, _fields_bytes(headers), body)
 
