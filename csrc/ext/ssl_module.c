@@ -19,6 +19,12 @@ pyws_ssl_raised(pyws_state *state)
 }
 
 void
+pyws_ssl_raise_ended(void)
+{
+    PyErr_SetString(PyExc_ConnectionResetError, "the TLS connection has ended");
+}
+
+void
 pyws_ssl_raise(pyws_state *state)
 {
     char reason[128];
@@ -26,8 +32,7 @@ pyws_ssl_raise(pyws_state *state)
     const char *text = ws_ssl_error();
 
     if (text == NULL) {
-        PyErr_SetString(PyExc_ConnectionResetError,
-                        "the TLS connection has ended");
+        pyws_ssl_raise_ended();
         return;
     }
     for (; text[n] != '\0' && n + 1 < sizeof(reason); n++) {

@@ -27,6 +27,9 @@ PyObject *pyws_ssl_inner(pyws_state *state, PyObject *sslobj, int *stock);
  * that are no errors. */
 enum pyws_tls_result pyws_ssl_raised(pyws_state *state);
 
+/* pyws_ssl_raise_ended raises ConnectionResetError: TLS is at its end. */
+void pyws_ssl_raise_ended(void);
+
 /* pyws_ssl_raise raises what OpenSSL says of the last call, as the ssl module
  * does. */
 void pyws_ssl_raise(pyws_state *state);

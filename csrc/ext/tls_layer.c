@@ -263,6 +263,16 @@ layer_read_raised(struct pyws_layer *l)
     return rc;
 }
 
+/* An SSLObject of the user's gave more than it was asked for, or less than
+ * nothing. */
+static enum pyws_tls_result
+layer_out_of_range(void)
+{
+    PyErr_SetString(PyExc_ValueError,
+                    "SSLObject.read() returned a number that is out of range");
+    return PYWS_TLS_ERROR;
+}
+
 static enum pyws_tls_result
 layer_read_direct(struct pyws_layer *l, uint8_t *room, size_t len, size_t *got)
 {
@@ -296,9 +306,13 @@ pyws_layer_read(struct pyws_layer *l, uint8_t *room, size_t len, size_t *got)
         return layer_read_raised(l);
     }
     size_t n = (size_t)PyBytes_GET_SIZE(data);
-    *got = n < len ? n : len;
-    memcpy(room, PyBytes_AS_STRING(data), *got);
+    if (n > len) {
+        Py_DECREF(data);
+        return layer_out_of_range();
+    }
+    memcpy(room, PyBytes_AS_STRING(data), n);
     Py_DECREF(data);
+    *got = n;
     return n == 0 ? PYWS_TLS_END : PYWS_TLS_DONE;
 }
 
@@ -334,12 +348,7 @@ pyws_layer_read_into(struct pyws_layer *l, PyObject *into, uint8_t *room,
     }
     Py_ssize_t n = layer_number(result);
     if (n < 0 || (size_t)n > len) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_ValueError,
-                            "SSLObject.read() returned a "
-                            "number that is out of range");
-        }
-        return PYWS_TLS_ERROR;
+        return PyErr_Occurred() ? PYWS_TLS_ERROR : layer_out_of_range();
     }
     *got = (size_t)n;
     if (layer_note_read(l, len, (size_t)n) < 0) {
@@ -384,8 +393,7 @@ layer_call_write(struct pyws_layer *l, const uint8_t *p, size_t n)
     }
     Py_ssize_t took = layer_number(result);
     if ((took <= 0 || (size_t)took > n) && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_ConnectionResetError,
-                        "the TLS connection has ended");
+        pyws_ssl_raise_ended();
     }
     return took > 0 && (size_t)took <= n ? took : -1;
 }
