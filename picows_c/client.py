@@ -75,7 +75,8 @@ _RESOLVING = (
     "happy_eyeballs_delay",
     "interleave",
 )
-_TLS = ("server_hostname", "ssl_handshake_timeout", "ssl_shutdown_timeout")
+_TLS_TIMES = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
+_TLS = ("server_hostname", *_TLS_TIMES)
 _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
 
 
@@ -338,11 +339,7 @@ async def ws_connect(
         sent.
     :raises ImportError: an extra is missing; the text names it.
     """
-    for name in kwargs:
-        if name in _INSTEAD:
-            raise TypeError(f"ws_connect() takes no {name!r}, but {_INSTEAD[name]!r}")
-        if name not in _RESOLVING and name not in _TLS:
-            raise TypeError(f"ws_connect() got an unexpected keyword argument {name!r}")
+    given = _checked_kwargs(kwargs)
     if not callable(ws_listener_factory):
         raise TypeError("ws_listener_factory must be callable")
     check_timeout("open_timeout", open_timeout)
@@ -376,18 +373,16 @@ async def ws_connect(
     way_through = _checked_proxy(proxy, proxy_ssl_context)
     if socket_factory is not None and not callable(socket_factory):
         raise TypeError("socket_factory must be callable")
-    given = {name: value for name, value in kwargs.items() if value is not None}
     if unix_path is not None:
         unix_path = check_unix_path(unix_path)
         others = {"proxy": way_through, "socket_factory": socket_factory, **given}
         for name in ("proxy", "socket_factory", *_RESOLVING):
             if others.get(name):
                 raise ValueError(f"unix_path and {name} contradict each other")
-    for name in _TLS:
-        if name != "server_hostname":
-            check_timeout(name, given.get(name))
-        if name in given and not parsed.is_secure:
-            raise ValueError(f"{name} is only meaningful with ssl: a wss URL")
+    if not parsed.is_secure:
+        for name in _TLS:
+            if name in given:
+                raise ValueError(f"{name} is only meaningful with ssl: a wss URL")
 
     loop = asyncio.get_running_loop()
     connector = Connector(
@@ -406,6 +401,18 @@ async def ws_connect(
     )
     with OpenTimeout(loop, open_timeout):
         return await _open(connector, options, ws_listener_factory, parsed, headers, max_redirects)
+
+
+def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return those of loop.create_connection()'s keywords that are given, and not None."""
+    for name, value in kwargs.items():
+        if name in _INSTEAD:
+            raise TypeError(f"ws_connect() takes no {name!r}, but {_INSTEAD[name]!r}")
+        if name not in _RESOLVING and name not in _TLS:
+            raise TypeError(f"ws_connect() got an unexpected keyword argument {name!r}")
+        if name in _TLS_TIMES:
+            check_timeout(name, value)
+    return {name: value for name, value in kwargs.items() if value is not None}
 
 
 async def _open(
