@@ -126,13 +126,13 @@ $(PICOWS)/.ready: pyproject.toml
 
 # ---- figures ----
 
-# What is measured is a release build, whatever stands in place.
+# What is measured is built as the wheels are, whatever stands in place.
 BENCH_LIB := $(CURDIR)/build/release/lib
 BENCH := PYTHONPATH=$(BENCH_LIB) $(PY) bench/compare.py --peer $(PICOWS)/bin/python
 RESULTS ?= build/bench/results.json
 bench-build: $(BUILT) $(VENV)/.test $(PICOWS)/.ready
 	env -u PICOWS_C_DEBUG -u PICOWS_C_SANITIZE \
-	$(PY) setup.py -q build_ext --build-lib $(BENCH_LIB) --build-temp build/release/temp
+	PICOWS_C_LTO=1 $(PY) setup.py -q build_ext --build-lib $(BENCH_LIB) --build-temp build/release/temp
 	cp picows_c/*.py $(BENCH_LIB)/picows_c/
 
 bench: bench-build  ## rate, CPU, latency and memory beside picows, websockets, aiohttp and C; the goals

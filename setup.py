@@ -1,7 +1,9 @@
 """Build of the one extension module, picows_c._core.
 
-Metadata stands in pyproject.toml. Two environment variables are for developers:
+Metadata stands in pyproject.toml. Environment variables:
 
+PICOWS_C_LTO=1       optimized across files, as our wheels are: a few per cent fewer instructions.
+                     Not the default: a compiler without its linker's plugin cannot
 PICOWS_C_DEBUG=1     assertions and invariant checks, warnings are errors
 PICOWS_C_SANITIZE=1  the same under AddressSanitizer and UndefinedBehaviorSanitizer
 """
@@ -13,6 +15,7 @@ from glob import glob
 
 from setuptools import Extension, setup
 
+lto = bool(os.environ.get("PICOWS_C_LTO"))
 debug = bool(os.environ.get("PICOWS_C_DEBUG"))
 sanitize = bool(os.environ.get("PICOWS_C_SANITIZE"))
 windows = sys.platform == "win32"
@@ -35,6 +38,9 @@ if sys.platform.startswith("linux"):
 if windows:
     compile_args += ["/std:c11", "/W3"]
     libraries += ["bcrypt"]
+    if lto:
+        compile_args += ["/GL"]
+        link_args += ["/LTCG"]
 else:
     compile_args += ["-std=c11", "-Wall", "-Wextra", "-fvisibility=hidden"]
     if debug or sanitize:
@@ -43,6 +49,10 @@ else:
     else:
         compile_args += ["-O3", "-g0"]
         macros.append(("NDEBUG", "1"))
+        if lto:
+            compile_args += ["-flto"]
+            # (The linker compiles: it is told how once more.)
+            link_args += ["-flto", "-O3"]
     if sanitize:
         flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
         compile_args += flags

@@ -225,8 +225,16 @@ def _fields_bytes(headers: CIMultiDict[str]) -> bytes:
         is_fine = False
     if not is_fine:
         make_headers(headers)  # raises what is wrong with them
-    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return text.encode("utf-8", "surrogateescape")
+    return _lines(headers).encode("utf-8", "surrogateescape")
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+
+
+def switching_bytes(agreed: Mapping[str, str]) -> bytes:
+    """Return a 101 with the server's own headers only, as it goes over the wire."""
+    return f"HTTP/1.1 101 Switching Protocols\r\n{_lines(agreed)}\r\n".encode("ascii")
 
 
 def tokens(headers: CIMultiDict[str], name: str) -> list[str]:
@@ -243,6 +251,8 @@ def _has_token(headers: CIMultiDict[str], name: str, wanted: str) -> bool:
 
 
 def _status(status: Union[HTTPStatus, int]) -> Union[HTTPStatus, int]:
+    if isinstance(status, HTTPStatus):
+        return status
     try:
         return HTTPStatus(status)
     except ValueError:

@@ -37,6 +37,7 @@ from .handshake import (
     make_origins,
     offered_extensions,
     offered_subprotocols,
+    switching_bytes,
     uses_extension,
 )
 from .listener import WSListener
@@ -169,7 +170,8 @@ class ServerProtocol(WSProtocol):
         try:
             check_request(request)
             offered, extensions = self._admit(request) if is_upgrade(request) else ([], [])
-            response, listener = self._ask_factory(request)
+            answer = self._server_options.factory(request)
+            response, listener = self._make_response(answer)
             if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
                 return
@@ -189,7 +191,9 @@ class ServerProtocol(WSProtocol):
             if compressed is not None:
                 agreed[EXTENSIONS], terms = compressed
                 deflate = terms.make()
-            data = response._to_bytes(agreed, True)
+            # Where the response is ours, too, nothing is to be merged and checked.
+            is_ours = answer is listener
+            data = switching_bytes(agreed) if is_ours else response._to_bytes(agreed, True)
         except WSRequestRefused as refusal:
             self._refuse(refusal, is_head)
             return
@@ -215,10 +219,9 @@ class ServerProtocol(WSProtocol):
             raise WSRequestRefused(503, "too many connections")
         return offered
 
-    def _ask_factory(
-        self, request: WSUpgradeRequest
+    def _make_response(
+        self, answer: Union[WSListener, WSUpgradeResponseWithListener, None]
     ) -> tuple[WSUpgradeResponse, Optional[WSListener]]:
-        answer = self._server_options.factory(request)
         if answer is None:
             not_found = WSUpgradeResponse.create_error_response(404, b"404 Not Found")
             return not_found, None

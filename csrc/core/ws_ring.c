@@ -45,6 +45,7 @@ ws_ring_init(struct ws_ring *ring, const struct ws_mem *mem,
     ring->r = ring->w = 0;
     ring->block_size = block_size;
     ring->proven = 0;
+    ring->large = 0;
     ring->mem = mem;
     ring->spare = spare;
     WS_ASSERT(ws_ring_check(ring));
@@ -57,11 +58,21 @@ ws_ring_free(struct ws_ring *ring)
     WS_ASSERT(ws_ring_check(ring));
 }
 
-/* Gets an ordinary block, behind what the frames of others hold of it. */
+/* Gets an ordinary block, behind what the frames of others hold of it; one for
+ * |need| bytes where the peer has sent as many before. */
 static int
-ring_open(struct ws_ring *ring)
+ring_open(struct ws_ring *ring, size_t need)
 {
-    struct ws_block *b = ws_spare_take(ring->spare, ring->block_size);
+    size_t size = ring->block_size;
+    struct ws_block *b;
+
+    if (need > size && need <= ring->proven) {
+        size = need;
+        b = ws_spare_take_large(ring->spare, size);
+    }
+    else {
+        b = ws_spare_take(ring->spare, size);
+    }
     if (b != NULL && ws_block_is_unique(b)) {
         b->used = 0;
     }
@@ -70,7 +81,7 @@ ring_open(struct ws_ring *ring)
         b = NULL;
     }
     if (b == NULL) {
-        b = ws_block_new(ring->mem, ring->block_size);
+        b = ws_block_new(ring->mem, size);
         if (b == NULL) {
             return WS_ERR_NOMEM;
         }
@@ -122,20 +133,23 @@ ring_grown(const struct ws_ring *ring, size_t need, size_t target)
     return cap > ring->block_size ? cap : ring->block_size;
 }
 
-/* Gives back a block that the ring goes on without. */
+/* Gives back the block: what was consumed may be held by others, what is
+ * readable has been copied. */
 static void
-ring_give(struct ws_ring *ring, struct ws_block *b)
+ring_give(struct ws_ring *ring)
 {
+    struct ws_block *b = ring->block;
+
     if (b->cap != ring->block_size) {
         ws_spare_give_large(ring->spare, b);
+        return;
     }
-    else if (ws_block_is_unique(b)) {
-        b->used = 0;
-        ws_spare_give(ring->spare, b);
+    b->used = ws_block_is_unique(b) ? 0 : ring->r;
+    if (b->cap - b->used < ring_min_room(ring)) {
+        ws_block_decref(b); /* it is full, and goes with its holders */
+        return;
     }
-    else {
-        ws_block_decref(b);
-    }
+    ws_spare_give(ring->spare, b);
 }
 
 /* Moves the readable bytes to the front of storage for |target| bytes. */
@@ -172,7 +186,7 @@ ring_make_room(struct ws_ring *ring, size_t need, size_t target)
         return WS_ERR_NOMEM;
     }
     memcpy(fresh->data, b->data + ring->r, avail);
-    ring_give(ring, b);
+    ring_give(ring);
     ring->block = fresh;
     ring->r = 0;
     ring->w = avail;
@@ -183,7 +197,7 @@ int
 ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr, size_t *len)
 {
     if (ring->block == NULL) {
-        int err = ring_open(ring);
+        int err = ring_open(ring, need);
         if (err != 0) {
             return err;
         }
@@ -258,6 +272,7 @@ ws_ring_consume(struct ws_ring *ring, size_t n)
     if (n > ring->proven) {
         ring->proven = n;
     }
+    ring->large = n > ring->block_size ? n : 0;
     WS_ASSERT(ws_ring_check(ring));
 }
 

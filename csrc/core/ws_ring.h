@@ -32,6 +32,9 @@ struct ws_ring {
     /* proven is the size of the largest frame that this peer really
      * delivered: up to it, a claimed length is believed. */
     size_t proven;
+    /* large is the size of the last frame, where an ordinary block could not
+     * hold it; 0 otherwise. */
+    size_t large;
     const struct ws_mem *mem;
     /* spare is where storage comes from first and goes to last; borrowed. */
     struct ws_spare *spare;
@@ -47,9 +50,19 @@ void ws_ring_init(struct ws_ring *ring, const struct ws_mem *mem,
  * and may be used again. */
 void ws_ring_free(struct ws_ring *ring);
 
+/* ws_ring_expects returns how many bytes the next frame may have, where the
+ * ring is empty and the last frame was larger than an ordinary block; 0
+ * otherwise.  Whoever knows that so many have come asks reserve() for them:
+ * they are not moved then. */
+static inline size_t
+ws_ring_expects(const struct ws_ring *ring)
+{
+    return ring->r == ring->w ? ring->large : 0;
+}
+
 /* ws_ring_reserve gives room for the next read: |*len| > 0 bytes at |*ptr|.
- * |need| is how many readable bytes, in all, the parser waits for (0: not
- * known yet).  One read takes at most a block, more only for a frame that
+ * |need| is how many readable bytes, in all, are waited for (0: not known
+ * yet).  One read takes at most a block, more only for a frame that
  * needs it, and a large frame is not read past its end.
  * Returns 0 or WS_ERR_NOMEM (the readable bytes are unchanged). */
 int ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr,

@@ -5,8 +5,10 @@
 /* Frames up to this size are put together on the stack. */
 #define OUT_STACK 8192
 
-/* The pieces of a larger masked frame. */
-#define OUT_PIECE WS_BLOCK_SIZE_MAX
+/* The pieces of a larger masked frame: each stays in the cache between mask
+ * and send(2), and a peer on the same core is woken once for it, not for each
+ * half. */
+#define OUT_PIECE WS_SPARE_LARGE_MAX
 
 void
 pyws_out_copy(const struct pyws_out *out, size_t from, uint8_t *dst, size_t n)
@@ -71,12 +73,13 @@ pyws_out_send(pyws_state *state, int fd, const struct pyws_out *out,
         rc = out_took(ws_sock_sendv(fd, spans, 2), total, sent);
         return rc < 0 ? rc : 0;
     }
-    struct ws_block *piece = pyws_scratch_take(state);
+    size_t most = total < OUT_PIECE ? total : OUT_PIECE;
+    struct ws_block *piece = pyws_scratch_take(state, most);
     if (piece == NULL) {
         return 0; /* nothing sent: whoever queues the frame meets it again */
     }
     do {
-        size_t n = total - *sent < OUT_PIECE ? total - *sent : OUT_PIECE;
+        size_t n = total - *sent < most ? total - *sent : most;
         pyws_out_copy(out, *sent, piece->data, n);
         rc = out_took(ws_sock_send(fd, piece->data, n), n, sent);
     } while (rc == 1 && *sent < total);

@@ -718,11 +718,18 @@ pyws_reader_run(WSReaderObject *r, int *frames)
 }
 
 int
-pyws_reader_room(WSReaderObject *r, uint8_t **ptr, size_t *len)
+pyws_reader_room(WSReaderObject *r, size_t unread, uint8_t **ptr, size_t *len)
 {
     /* A head needs no more than it has, and room for as much again. */
     size_t need = r->mode == PYWS_READ_FRAMES ? r->parser.need
                                               : 2 * ws_ring_len(&r->ring);
+    size_t expected = ws_ring_expects(&r->ring);
+    if (unread > expected) {
+        unread = expected;
+    }
+    if (need < unread) {
+        need = unread;
+    }
     if (ws_ring_reserve(&r->ring, need, ptr, len) != 0) {
         PyErr_NoMemory();
         return -1;

@@ -94,13 +94,22 @@ typedef struct {
 } WSReaderObject;
 
 /* The stream's face.  pyws_reader_room() gives room for a read, |*len| bytes at
- * |*ptr|; 0, or -1 with MemoryError.  pyws_reader_took() says that |n| bytes
+ * |*ptr|; 0, or -1 with MemoryError.  |unread| is how many bytes are known to
+ * wait in the system, 0 for not known; worth finding out where
+ * pyws_reader_expects() is true.  pyws_reader_took() says that |n| bytes
  * came and parses, pyws_reader_run() goes on where the budget had ended; both
  * take what they deliver from |*frames| and stop at 0, where |frames| is not
  * NULL.  0, or -1 with an exception set that ends the connection. */
-int pyws_reader_room(WSReaderObject *r, uint8_t **ptr, size_t *len);
+int pyws_reader_room(WSReaderObject *r, size_t unread, uint8_t **ptr,
+                     size_t *len);
 int pyws_reader_took(WSReaderObject *r, size_t n, int *frames);
 int pyws_reader_run(WSReaderObject *r, int *frames);
+
+static inline int
+pyws_reader_expects(const WSReaderObject *r)
+{
+    return ws_ring_expects(&r->ring) > 0;
+}
 
 /* pyws_reader_leave says that nothing came into the room: an idle connection
  * holds none. */

@@ -37,7 +37,7 @@ WSReader_getbuffer(PyObject *self, Py_buffer *view, int flags)
 
     view->obj = NULL;
     if (reader_check(r, "get_buffer") < 0 ||
-        pyws_reader_room(r, &room, &len) < 0) {
+        pyws_reader_room(r, 0, &room, &len) < 0) {
         return -1;
     }
     struct ws_block *block = ws_ring_block(&r->ring);

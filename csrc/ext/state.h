@@ -96,10 +96,11 @@ pyws_state_of(PyTypeObject *type)
  * GIL, so that a frame may be freed on any thread. */
 extern const struct ws_mem pyws_mem;
 
-/* pyws_scratch_take returns a block of WS_BLOCK_SIZE_MAX bytes to work in: the
- * spare one where nobody holds bytes of it; its |used| is 0.  NULL without an
- * exception: out of memory.  pyws_scratch_give gives it back. */
-struct ws_block *pyws_scratch_take(pyws_state *state);
+/* pyws_scratch_take returns a block to work in, of |size| bytes, and of
+ * WS_BLOCK_SIZE_MAX where that is more: a spare one where nobody holds bytes of
+ * it; its |used| is 0.  NULL without an exception: out of memory.
+ * pyws_scratch_give gives it back. */
+struct ws_block *pyws_scratch_take(pyws_state *state, size_t size);
 void pyws_scratch_give(pyws_state *state, struct ws_block *b);
 
 #endif /* PYWS_STATE_H */

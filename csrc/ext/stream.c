@@ -523,7 +523,7 @@ pyws_stream_give(StreamObject *s, const uint8_t *p, size_t n)
 static struct ws_block *
 stream_scratch(StreamObject *s)
 {
-    struct ws_block *b = pyws_scratch_take(s->state);
+    struct ws_block *b = pyws_scratch_take(s->state, WS_BLOCK_SIZE_MAX);
     if (b == NULL) {
         PyErr_NoMemory();
     }
@@ -539,7 +539,9 @@ stream_read_plain(StreamObject *s, struct pyws_budget *budget, int *got)
     int rc = 0;
 
     if (s->reader != NULL) {
-        if (pyws_reader_room(s->reader, &room, &len) < 0) {
+        size_t unread =
+            pyws_reader_expects(s->reader) ? ws_sock_unread(s->fd) : 0;
+        if (pyws_reader_room(s->reader, unread, &room, &len) < 0) {
             return -1;
         }
         n = ws_sock_recv(s->fd, room, len);

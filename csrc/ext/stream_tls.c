@@ -56,7 +56,7 @@ stream_encrypt_long(StreamObject *s, const struct pyws_out *out, size_t total)
 {
     int rc = 0;
 
-    struct ws_block *b = pyws_scratch_take(s->state);
+    struct ws_block *b = pyws_scratch_take(s->state, WS_BLOCK_SIZE_MAX);
     if (b == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -153,7 +153,7 @@ stream_decrypt_frames(StreamObject *s, struct pyws_budget *budget)
     uint8_t *room;
     size_t len, n = 0;
 
-    if (pyws_reader_room(reader, &room, &len) == 0) {
+    if (pyws_reader_room(reader, 0, &room, &len) == 0) {
         /* An object's read() gets the room through the reader's buffer
          * protocol: it may keep a view, and holds the block then. */
         reader->lent = len;

@@ -53,12 +53,7 @@ transport_put_block(WSTransportObject *t, struct ws_block *block)
                            .payload = block->data,
                            .payload_len = block->used};
     int rc = transport_put(t, &out);
-    if (block->cap == WS_BLOCK_SIZE_MAX) {
-        pyws_scratch_give(t->state, block);
-    }
-    else {
-        ws_block_decref(block);
-    }
+    pyws_scratch_give(t->state, block);
     return rc;
 }
 
@@ -103,9 +98,7 @@ static int
 transport_cork_next(WSTransportObject *t, const struct pyws_out *out, size_t n)
 {
     struct ws_block *full = t->corked;
-    struct ws_block *block = n <= WS_BLOCK_SIZE_MAX
-                                 ? pyws_scratch_take(t->state)
-                                 : ws_block_new(&pyws_mem, n);
+    struct ws_block *block = pyws_scratch_take(t->state, n);
     if (block == NULL) {
         /* The frame counts as sent: nothing can follow it. */
         PyErr_NoMemory();

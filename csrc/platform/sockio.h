@@ -22,6 +22,10 @@ int ws_sock_would_block(ptrdiff_t result);
 /* ws_sock_recv receives up to |n| bytes to |p|; 0 is the end of the stream. */
 ptrdiff_t ws_sock_recv(int fd, void *p, size_t n);
 
+/* ws_sock_unread returns how many bytes recv() could give now; 0 where that is
+ * not known. */
+size_t ws_sock_unread(int fd);
+
 /* ws_sock_peek returns whether recv() would give something: 1, 0 at the end of
  * the stream, -EAGAIN where nothing is there.  An error that it returns is
  * taken from the socket. */

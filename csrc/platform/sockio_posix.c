@@ -10,6 +10,7 @@
 #  include <fcntl.h>
 #  include <netinet/in.h>
 #  include <string.h>
+#  include <sys/ioctl.h>
 #  include <sys/types.h>
 #  include <sys/socket.h>
 #  include <sys/uio.h>
@@ -42,6 +43,13 @@ ws_sock_recv(int fd, void *p, size_t n)
         took = recv(fd, p, n, 0);
     } while (took < 0 && errno == EINTR);
     return took < 0 ? -errno : took;
+}
+
+size_t
+ws_sock_unread(int fd)
+{
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 ptrdiff_t

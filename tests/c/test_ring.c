@@ -763,7 +763,56 @@ test_proven(void)
     CHECK_INT(probe_reserve(&p, MIB, &ptr, &len), 0);
     CHECK_INT(len, MIB);
     probe_free(&p);
+    ws_spare_clear(&spare);
     CHECK_INT(m.alive, 0);
+}
+
+/* Behind a large frame the ring expects another one.  Whoever knows that it
+ * has come receives it where it stays: nothing is moved, and the second one
+ * needs no allocation. */
+static void
+test_expects(void)
+{
+    static const size_t frames[] = {65536 + 1, 100000, 256 * 1024};
+
+    for (size_t i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
+        struct meter m;
+        struct ws_spare spare = {NULL, NULL};
+        struct probe p;
+        size_t frame = frames[i];
+        check_context("frame %zu", frame);
+        meter_init(&m);
+        probe_init(&p, &m, &spare, 65536);
+        CHECK_INT(ws_ring_expects(&p.ring), 0);
+        probe_read(&p, 2, 10, 0);
+        for (size_t got = 10, n; got < frame; got += n) {
+            n = frame - got < 5000 ? frame - got : 5000;
+            probe_read(&p, frame, n, got);
+        }
+        CHECK_INT(ws_ring_expects(&p.ring), 0); /* it is not empty */
+        for (int round = 0; round < 3; round++) {
+            probe_consume(&p, frame);
+            CHECK_INT(ws_ring_expects(&p.ring), frame);
+            probe_settle(&p);
+            CHECK_INT(ws_ring_expects(&p.ring), frame);
+            long calls = m.calls;
+            size_t moved = p.moved;
+            probe_read(&p, frame, frame, 0);
+            CHECK_INT(p.moved, moved);
+            CHECK_INT(m.calls, calls);
+            CHECK(stream_is(ws_ring_peek(&p.ring), frame, 0, 0));
+        }
+        /* A frame that a block holds: the next one is as small. */
+        probe_consume(&p, frame);
+        probe_settle(&p);
+        probe_read(&p, 2, 100, 0);
+        CHECK_INT(p.ring.block->cap, 65536);
+        probe_consume(&p, 100);
+        CHECK_INT(ws_ring_expects(&p.ring), 0);
+        probe_free(&p);
+        ws_spare_clear(&spare);
+        CHECK_INT(m.alive, 0);
+    }
 }
 
 /* ---- memory of what is kept ---- */
@@ -1015,7 +1064,7 @@ test_no_memory(void)
     probe_settle(&p);
     ws_spare_clear(&spare);
     CHECK_INT(m.alive, 0);
-    m.fail_at = m.calls + 1;
+    m.fail_at = m.calls;
     CHECK_INT(probe_reserve(&p, 5000, &ptr, &len), WS_ERR_NOMEM);
     CHECK_INT(probe_reserve(&p, 5000, &ptr, &len), 0);
     CHECK_INT(len, 5000);
@@ -1307,6 +1356,7 @@ static const struct test tests[] = {
     {"no needless growth", test_no_needless_growth},
     {"a large frame ends its block", test_large_frame},
     {"proven sizes are believed", test_proven},
+    {"a large frame is expected behind another", test_expects},
     {"memory of kept frames", test_kept_memory},
     {"linear in what arrives", test_linear},
     {"no memory", test_no_memory},
