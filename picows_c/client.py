@@ -75,14 +75,15 @@ _RESOLVING = (
     "happy_eyeballs_delay",
     "interleave",
 )
-_TLS = ("server_hostname", "ssl_handshake_timeout", "ssl_shutdown_timeout")
+_TLS_TIMES = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
+_TLS = ("server_hostname", *_TLS_TIMES)
 _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
 
 
 class ClientProtocol(WSProtocol):
     """A connection that this side opens."""
 
-    __slots__ = ("_factory", "_is_secure", "_opened", "_request")
+    __slots__ = ("_data", "_factory", "_is_secure", "_opened", "_request")
 
     def __init__(
         self,
@@ -96,6 +97,8 @@ class ClientProtocol(WSProtocol):
         self._is_secure = is_secure
         self._factory: Optional[WSListenerFactory] = factory
         self._request = request
+        # What is sent first; ValueError where the request would break.
+        self._data = request.to_bytes()
         # None once it was waited for: an exception in it refers to frames that refer to us.
         self._opened: Optional[asyncio.Future[tuple[WSTransport, WSListener]]] = (
             loop.create_future()
@@ -110,7 +113,8 @@ class ClientProtocol(WSProtocol):
         # TLS to a proxy is not TLS to the server.
         self.transport._is_secure = self._is_secure
         self._log(logging.INFO, "WS connection established")
-        self._underlying.write(self._request.to_bytes())
+        self._underlying.write(self._data)
+        self._data = b""
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Fail the handshake where it was not done."""
@@ -335,11 +339,7 @@ async def ws_connect(
         sent.
     :raises ImportError: an extra is missing; the text names it.
     """
-    for name in kwargs:
-        if name in _INSTEAD:
-            raise TypeError(f"ws_connect() takes no {name!r}, but {_INSTEAD[name]!r}")
-        if name not in _RESOLVING and name not in _TLS:
-            raise TypeError(f"ws_connect() got an unexpected keyword argument {name!r}")
+    given = _checked_kwargs(kwargs)
     if not callable(ws_listener_factory):
         raise TypeError("ws_listener_factory must be callable")
     check_timeout("open_timeout", open_timeout)
@@ -368,24 +368,21 @@ async def ws_connect(
     parsed = parse_url(url)
     offer = None if options.deflate is None else make_offer(options.deflate)
     headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent, offer)
-    make_request(parsed, headers).to_bytes()  # raises what is wrong with it
     check_tls_context("client", "ssl_context", ssl_context)
     check_tls_context("client", "proxy_ssl_context", proxy_ssl_context)
     way_through = _checked_proxy(proxy, proxy_ssl_context)
     if socket_factory is not None and not callable(socket_factory):
         raise TypeError("socket_factory must be callable")
-    given = {name: value for name, value in kwargs.items() if value is not None}
     if unix_path is not None:
         unix_path = check_unix_path(unix_path)
         others = {"proxy": way_through, "socket_factory": socket_factory, **given}
         for name in ("proxy", "socket_factory", *_RESOLVING):
             if others.get(name):
                 raise ValueError(f"unix_path and {name} contradict each other")
-    for name in _TLS:
-        if name != "server_hostname":
-            check_timeout(name, given.get(name))
-        if name in given and not parsed.is_secure:
-            raise ValueError(f"{name} is only meaningful with ssl: a wss URL")
+    if not parsed.is_secure:
+        for name in _TLS:
+            if name in given:
+                raise ValueError(f"{name} is only meaningful with ssl: a wss URL")
 
     loop = asyncio.get_running_loop()
     connector = Connector(
@@ -406,6 +403,18 @@ async def ws_connect(
         return await _open(connector, options, ws_listener_factory, parsed, headers, max_redirects)
 
 
+def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return those of loop.create_connection()'s keywords that are given, and not None."""
+    for name, value in kwargs.items():
+        if name in _INSTEAD:
+            raise TypeError(f"ws_connect() takes no {name!r}, but {_INSTEAD[name]!r}")
+        if name not in _RESOLVING and name not in _TLS:
+            raise TypeError(f"ws_connect() got an unexpected keyword argument {name!r}")
+        if name in _TLS_TIMES:
+            check_timeout(name, value)
+    return {name: value for name, value in kwargs.items() if value is not None}
+
+
 async def _open(
     connector: Connector,
     options: ConnectionOptions,
@@ -417,6 +426,7 @@ async def _open(
     """Connect and agree, wherever the servers send us."""
     while True:
         request = make_request(url, headers)
+        # Raises what is wrong with the request, before anything is sent.
         protocol = ClientProtocol(connector.loop, options, factory, request, url.is_secure)
         try:
             await connector.connect(url, protocol)

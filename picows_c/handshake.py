@@ -32,7 +32,9 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # 16 bytes in base64 (RFC 6455, 4.1).
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
-_NOT_IN_TARGET = re.compile(rb"[^\x21-\x7e]")
+# RFC 9112, 3 and 4, without what nobody sends.
+_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ [!-~]+")
+_STATUS_LINE = re.compile(rb"[!-~]+ [1-9][0-9]{2} [ -~]*")
 _NOT_IN_ORIGIN = re.compile(r"[^\x21-\x7e]")
 
 
@@ -64,9 +66,9 @@ class WSUpgradeRequest:
 
     def to_bytes(self) -> bytes:
         """Return the request as it goes over the wire; ValueError for what would break it."""
-        if _NOT_IN_TARGET.search(self.path) or not self.path:
-            raise ValueError(f"a request target is printable ASCII without spaces: {self.path!r}")
         first = b" ".join((self.method, self.path, self.version))
+        if not _REQUEST_LINE.fullmatch(first):
+            raise ValueError(f"not a method, a target and a version without spaces: {first!r}")
         return b"%b\r\n%b\r\n" % (first, _fields_bytes(self.headers))
 
 
@@ -157,6 +159,8 @@ class WSUpgradeResponse:
             headers[name] = value
         phrase = self.status.phrase if isinstance(self.status, HTTPStatus) else ""
         first = b"%b %d %b" % (self.version, int(self.status), phrase.encode())
+        if not _STATUS_LINE.fullmatch(first):
+            raise ValueError(f"not a version and a status of three digits: {first!r}")
         body = (self.body or b"") if with_body else b""
         return b"%b\r\n%b\r\n%b" % (first, _fields_bytes(headers), body)
 
@@ -274,6 +278,31 @@ def accept_for(key: str) -> str:
     return binascii.b2a_base64(digest, newline=False).decode("ascii")
 
 
+# ---- subprotocols ----
+
+_SUBPROTOCOL = "Sec-WebSocket-Protocol"
+
+
+def make_subprotocols(subprotocols: Iterable[str]) -> tuple[str, ...]:
+    """Check ``subprotocols=``. Raises TypeError, or ValueError for what is no token, or twice.
+
+    RFC 6455, 4.1: "The elements that comprise this value MUST be non-empty strings ... and MUST all
+    be unique strings."
+    """
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
+        raise TypeError(f"subprotocols must be a sequence, not {type(subprotocols).__name__}")
+    names = tuple(subprotocols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"subprotocols must hold str, not {type(name).__name__}")
+        # A comma or a space would make two of one.
+        if not TOKEN.fullmatch(name):
+            raise ValueError(f"subprotocols must be tokens (RFC 9110, 5.6.2): {name!r}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"subprotocols must be unique: {names!r}")
+    return names
+
+
 # ---- the client's side ----
 
 
@@ -293,7 +322,7 @@ def make_client_headers(
     extra = make_headers(extra_headers)
     for option, name, value in (
         ("origin", "Origin", _checked_origin(origin)),
-        ("subprotocols", "Sec-WebSocket-Protocol", _checked_subprotocols(subprotocols)),
+        ("subprotocols", _SUBPROTOCOL, ", ".join(make_subprotocols(subprotocols)) or None),
         ("user_agent", "User-Agent", _checked_text("user_agent", "User-Agent", user_agent)),
         ("compression", EXTENSIONS, compression),
     ):
@@ -326,25 +355,9 @@ def _checked_origin(origin: Optional[str]) -> Optional[str]:
     return origin
 
 
-def _checked_subprotocols(subprotocols: Sequence[str]) -> Optional[str]:
-    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Sequence):
-        raise TypeError(f"subprotocols must be a sequence of str: {subprotocols!r}")
-    names = list(subprotocols)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"subprotocols must be str, not {type(name).__name__}")
-        # RFC 6455, 4.1: "The elements that comprise this value MUST be non-empty strings ... and
-        # MUST all be unique strings." A comma or a space would make two of one.
-        if not TOKEN.fullmatch(name):
-            raise ValueError(f"subprotocols must be tokens (RFC 9110, 5.6.2): {name!r}")
-        if names.count(name) > 1:
-            raise ValueError(f"subprotocols must be unique: {name!r}")
-    return ", ".join(names) or None
-
-
 def chosen_subprotocol(response: WSUpgradeResponse) -> Optional[str]:
     """Return the subprotocol that a checked response agrees on, None without one."""
-    return response.headers.get("Sec-WebSocket-Protocol")
+    return response.headers.get(_SUBPROTOCOL)
 
 
 def make_request(url: WSParsedURL, extra: CIMultiDict[str]) -> WSUpgradeRequest:
@@ -422,10 +435,9 @@ def check_response(
     if {extension.name for extension in chosen} - {extension.name for extension in ours}:
         raise refuse(EXTENSIONS, "the server chose an extension that was not offered")
     # "indicates the use of a subprotocol that was not present in the client's handshake"
-    name = "Sec-WebSocket-Protocol"
-    named = headers.getall(name, [])
-    if len(named) > 1 or any(c not in tokens(request.headers, name) for c in named):
-        raise refuse(name, "the server chose a subprotocol that was not offered")
+    named = headers.getall(_SUBPROTOCOL, [])
+    if len(named) > 1 or any(c not in tokens(request.headers, _SUBPROTOCOL) for c in named):
+        raise refuse(_SUBPROTOCOL, "the server chose a subprotocol that was not offered")
     return agreed
 
 
@@ -490,7 +502,6 @@ WSSubprotocolChooser = Callable[[WSUpgradeRequest, list[str]], Optional[str]]
 
 # RFC 6454, 6.2: "null", or scheme, "://", host and perhaps a port.
 _ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+.\-]*://[^\x00-\x20/?#@\x7f-\U0010ffff]*")
-_SUBPROTOCOL = "Sec-WebSocket-Protocol"
 
 
 def make_origins(origins: Optional[Iterable[WSOrigin]]) -> Optional[tuple[WSOrigin, ...]]:
@@ -537,25 +548,13 @@ def _is_origin(origin: Optional[str], allowed: WSOrigin) -> bool:
     return allowed.fullmatch(origin) is not None
 
 
-def make_subprotocols(
+def make_chooser(
     subprotocols: Union[Iterable[str], WSSubprotocolChooser, None],
 ) -> Union[tuple[str, ...], WSSubprotocolChooser]:
-    """Check ``subprotocols=``. Raises TypeError, or ValueError for what is no token, or twice."""
+    """Check a server's ``subprotocols=``. Raises what make_subprotocols() does."""
     if subprotocols is None:
         return ()
-    if callable(subprotocols):
-        return subprotocols
-    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
-        raise TypeError(f"subprotocols must be a sequence, not {type(subprotocols).__name__}")
-    names = tuple(subprotocols)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"subprotocols must hold str, not {type(name).__name__}")
-        if not TOKEN.fullmatch(name):
-            raise ValueError(f"not the name of a subprotocol: {name!r}")
-    if len(set(names)) != len(names):
-        raise ValueError(f"a subprotocol is there twice: {names!r}")
-    return names
+    return subprotocols if callable(subprotocols) else make_subprotocols(subprotocols)
 
 
 def offered_subprotocols(request: WSUpgradeRequest) -> list[str]:

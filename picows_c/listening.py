@@ -88,7 +88,7 @@ class WSServer(_Server):
         self._dropped_before = 0
         self._is_dropping = False
         self._refused = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
         self._forever: Optional[asyncio.Future[None]] = None
         self._is_closed = False
         self._is_closing_gracefully = False
@@ -222,8 +222,11 @@ class WSServer(_Server):
         if self._is_closed and not self._connections:
             return
         waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        await waiter
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
 
     async def close_gracefully(
         self,

@@ -33,8 +33,8 @@ from .handshake import (
     choose_extensions,
     choose_subprotocol,
     is_upgrade,
+    make_chooser,
     make_origins,
-    make_subprotocols,
     offered_extensions,
     offered_subprotocols,
     switching_bytes,
@@ -479,7 +479,7 @@ async def _serve(
         ConnectionOptions.make("server", **connection),
         ws_listener_factory,
         make_origins(origins),
-        make_subprotocols(subprotocols),
+        make_chooser(subprotocols),
         check_socket_options(socket_options),
     )
     loop = asyncio.get_running_loop()

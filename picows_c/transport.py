@@ -75,7 +75,8 @@ class WSTransport(_core.WSTransport):
         self._error: Optional[BaseException] = None
         self._waiter: Optional[asyncio.Future[None]] = None
         self._is_write_paused = False
-        self._drain_waiters: list[asyncio.Future[None]] = []
+        # In the order in which they came.
+        self._drain_waiters: dict[asyncio.Future[None], None] = {}
         self._request: Optional[WSUpgradeRequest] = None
         self._response: Optional[WSUpgradeResponse] = None
         self._subprotocol: Optional[str] = None
@@ -155,8 +156,11 @@ class WSTransport(_core.WSTransport):
         if not self._is_write_paused:
             return
         waiter = self._loop.create_future()
-        self._drain_waiters.append(waiter)
-        await waiter
+        self._drain_waiters[waiter] = None
+        try:
+            await waiter
+        finally:
+            self._drain_waiters.pop(waiter, None)
 
     def pause_reading(self) -> None:
         """Take no more input; frames that were read already wait too.
@@ -248,7 +252,7 @@ class WSTransport(_core.WSTransport):
                 waiter.set_result(None)
 
     def _take_drain_waiters(self) -> list[asyncio.Future[None]]:
-        waiters, self._drain_waiters = self._drain_waiters, []
+        waiters, self._drain_waiters = self._drain_waiters, {}
         return [waiter for waiter in waiters if not waiter.done()]
 
     def _finish(self) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any, Optional
 
 import pytest
@@ -21,10 +24,25 @@ __all__ = [
     "read_frame",
     "read_head",
     "request_bytes",
+    "without_descriptors",
 ]
 
 
 needs_poller = pytest.mark.skipif(not has_poller(), reason="there is no poller on this system")
+
+
+@contextlib.contextmanager
+def without_descriptors() -> Iterator[None]:
+    """Take every descriptor that this process may have, and give them back."""
+    taken = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 class EchoListener(WSListener):

@@ -293,9 +293,13 @@ async def against(
     """Connect our server or our client (role), with this listener, to a raw peer.
 
     listener.transport is ours. Afterwards the connection is ended, and the listener must hear it.
+
+    extension: what the peer's Sec-WebSocket-Extensions has; so has ours, unless compression= says
+    itself what to offer and to agree to.
     """
-    headers = {} if extension is None else {"Sec-WebSocket-Extensions": extension}
-    raw_headers = {name.replace("-", "_"): value for name, value in headers.items()}
+    raw_headers = {} if extension is None else {"Sec_WebSocket_Extensions": extension}
+    headers = {} if "compression" in options else raw_headers
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
     async with contextlib.AsyncExitStack() as stack:
         if role == "server":
             response = WSUpgradeResponse.create_101_response(headers)

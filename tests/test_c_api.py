@@ -758,6 +758,7 @@ def test_callbacks_are_checked(probe):
     for kind, text in [
         ("none", "callbacks->on_frame is missing"),
         ("unsized", "sizeof"),
+        ("odd", "sizeof"),  # half of a function would be called
         ("oversized", "sizeof"),
         ("null", "sizeof"),
     ]:

@@ -274,6 +274,25 @@ async def test_what_is_sent_in_pause_writing_comes_behind(net, role):
         await peer.expect(TEXT, b"last")
 
 
+@pytest.mark.parametrize("size", [40_000, 70_000])
+@pytest.mark.parametrize("role", ROLES)
+async def test_what_is_sent_in_pause_writing_comes_behind_a_cork(net, role, size):
+    """Also behind the frame that did not fit beside those before it, and made them leave."""
+    net.skip_lossy_peer()
+    listener = Watermarks(lambda transport: transport.send(WSMsgType.TEXT, "paused"))
+    async with against(net, role, listener) as peer:
+        frames = []
+        with listener.transport.cork():
+            while "pause" not in listener.events:
+                frames.append(pattern(size if len(frames) % 2 else 30_000, len(frames)))
+                listener.transport.send(WSMsgType.BINARY, frames[-1])
+            listener.transport.send(WSMsgType.TEXT, "last")
+        for frame in frames:
+            await peer.expect(BINARY, frame)
+        await peer.expect(TEXT, b"paused")
+        await peer.expect(TEXT, b"last")
+
+
 ENDS_OF_TRANSPORT = {
     "disconnect": lambda transport: transport.disconnect(),
     "disconnect(False)": lambda transport: transport.disconnect(False),

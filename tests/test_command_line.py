@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wire import accept_for, frame_bytes
+from wire import accept_for, frame_bytes, xor
 
 import picows_c
 from picows_c import WSMsgType
@@ -96,6 +97,23 @@ def serving(*arguments: str) -> Iterator[tuple[Program, str]]:
         yield program, program.line(r"listening on (\S+)")[1]
 
 
+def read_request(sock: socket.socket) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += sock.recv(4096)
+    return head
+
+
+def agree(sock: socket.socket, head: bytes) -> None:
+    key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)[1]
+    sock.sendall(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Accept: "
+        + accept_for(key.decode()).encode()
+        + b"\r\n\r\n"
+    )
+
+
 @contextlib.contextmanager
 def answering(*parts: bytes, upgrade: bool = True) -> Iterator[tuple[str, list[bytes]]]:
     """Accept one connection, read its request head, send bytes and close; no WebSocket of ours.
@@ -108,18 +126,9 @@ def answering(*parts: bytes, upgrade: bool = True) -> Iterator[tuple[str, list[b
         with contextlib.suppress(OSError):
             sock, _ = listener.accept()
             with sock:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += sock.recv(4096)
-                heads.append(head)
-                key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)[1]
+                heads.append(read_request(sock))
                 if upgrade:
-                    sock.sendall(
-                        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                        b"Connection: Upgrade\r\nSec-WebSocket-Accept: "
-                        + accept_for(key.decode()).encode()
-                        + b"\r\n\r\n"
-                    )
+                    agree(sock, heads[0])
                 for part in parts:
                     sock.sendall(part)
                 sock.shutdown(socket.SHUT_WR)
@@ -477,6 +486,33 @@ def test_bench_fewer_messages_than_connections():
         code, out, _ = run("bench", "-c", "3", "--count", "2", "--json", "-q", url)
     assert code == 0
     assert json.loads(out)["messages"] == 2
+
+
+def test_bench_connections_that_open_in_another_order():
+    """The answer to the one message is awaited where it was sent."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(LIMIT)
+        url = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
+        options = ["-c", "2", "--count", "1", "--size", "4", "--json", "-q"]
+        with Program("bench", *options, url) as bench:
+            socks = [listener.accept()[0] for _ in range(2)]
+            heads = [read_request(sock) for sock in socks]
+            agree(socks[1], heads[1])
+            # It is open when it answers.
+            socks[1].sendall(frame_bytes(9))
+            assert socks[1].recv(6)[0] == 0x8A
+            agree(socks[0], heads[0])
+            sock = select.select(socks, [], [], LIMIT)[0][0]
+            frame = sock.recv(10)
+            sock.sendall(frame_bytes(frame[0] & 0xF, xor(frame[6:], frame[2:6])))
+            for sock in socks:
+                sock.recv(100)  # CLOSE
+                sock.close()
+            code, out, err = bench.end()
+    assert (code, err) == (0, "")
+    assert json.loads(out)["messages"] == 1
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -635,8 +635,7 @@ async def test_cancelled_and_timed_out_at_once(plain):
         return
     async with RawServer(plain):
         connecting = asyncio.ensure_future(plain.connect(Never(), open_timeout=0.01))
-        # Each turn of the loop is looked at: the task has been asked by the timeout, and has not
-        # answered.
+        # Until the timeout has asked, wherever it is by then; looked at in each turn of the loop.
         while not connecting.cancelling():
             assert not connecting.done()
             await asyncio.sleep(0)

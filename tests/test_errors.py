@@ -139,6 +139,12 @@ Response = WSUpgradeResponse
         ),
         (lambda: picows_c.WSUpgradeRequest(path=b"/a b").to_bytes(), "target"),
         (lambda: picows_c.WSUpgradeRequest(path=b"").to_bytes(), "target"),
+        (lambda: picows_c.WSUpgradeRequest(b"GET /x").to_bytes(), "method"),
+        (lambda: picows_c.WSUpgradeRequest(version=b"HTTP/1.1\r\nX: y").to_bytes(), "version"),
+        (lambda: Response(99).to_bytes(), "three digits"),
+        (lambda: Response(1000).to_bytes(), "three digits"),
+        (lambda: Response(-404).to_bytes(), "three digits"),
+        (lambda: Response(version=b"HTTP/1.1\r\nX: y").to_bytes(), "version"),
     ],
 )
 def test_argument_errors_are_value_errors(call, text):

@@ -126,6 +126,24 @@ async def test_drain_waits_for_the_low_watermark(net, role):
         assert transport.write_buffer_size <= low
 
 
+async def test_a_drain_that_is_given_up_leaves_nothing(plain):
+    """Whoever asks a stuck peer for years does not fill the memory."""
+    listener = Recorder()
+    async with against(plain, "server", listener):
+        fill(listener.transport)
+        waiters = [asyncio.ensure_future(listener.transport.drain()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert len(listener.transport._drain_waiters) == 3
+        waiters[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiters[1]
+        assert len(listener.transport._drain_waiters) == 2
+        for waiter in (waiters[0], waiters[2]):
+            waiter.cancel()
+        await asyncio.wait(waiters)
+        assert not listener.transport._drain_waiters
+
+
 @pytest.mark.parametrize("role", ROLES)
 async def test_drain_of_a_lost_connection(net, role):
     listener = Recorder()

@@ -25,8 +25,8 @@ EXT_STOREYS = [
     {"tls", "reader", "c_api"},
     {"transport_type", "broadcast", "callbacks"},
     {"transport", "frame"},
-    {"loop_io", "deflate"},
-    {"way", "watch"},
+    {"loop_io", "deflate", "tls_layer"},
+    {"way", "watch", "ssl_module"},
     {"state", "object", "args", "view", "raise", "compat"},
 ]
 
@@ -164,7 +164,7 @@ def test_core_has_no_state_of_its_own(path):
 def test_sources_are_ascii_and_short_enough(path):
     text = path.read_bytes().decode("ascii")
     lines = text.count("\n")
-    limit = 900 if path.parent.name == "ext" else 360
+    limit = 800 if path.parent.name == "ext" else 360
     # The public header explains itself to people who see nothing else.
     headers = 200 if path == PUBLIC_HEADER else 150
     assert lines <= (limit if path.suffix == ".c" else headers), f"{path.name} has {lines} lines"

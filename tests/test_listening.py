@@ -418,6 +418,7 @@ async def test_a_cancelled_wait_closed_hurts_nobody(plain):
         waiters[0].cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiters[0]
+        assert len(server._waiters) == 1  # whoever asks for years does not fill the memory
         server.close()
         await waiters[1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import tracemalloc
@@ -20,7 +19,7 @@ from raw import (
     ROLES,
     TEXT,
     Peer,
-    RawServer,
+    against,
     pattern,
     soon,
     upgraded,
@@ -51,35 +50,18 @@ class Codec:
         return self._in.decompress(data + TAIL)
 
 
-@contextlib.asynccontextmanager
-async def deflated(
+def deflated(
     net: Any,
     role: str,
     listener: Recorder,
     *parameters: str,
     compression: PermessageDeflate = ALL,
     **options: Any,
-) -> AsyncIterator[Peer]:
+) -> contextlib.AbstractAsyncContextManager[Peer]:
     """As raw.against(), with permessage-deflate agreed on."""
     options.update(assemble_messages=True, compression=compression)
     extension = "; ".join(("permessage-deflate", *parameters))
-    async with contextlib.AsyncExitStack() as stack:
-        if role == "server":
-            await stack.enter_async_context(net.serve(lambda request: listener, **options))
-            peer = await upgraded(net, Sec_WebSocket_Extensions=extension)
-        else:
-            server = await stack.enter_async_context(RawServer(net))
-            connecting = asyncio.ensure_future(net.connect(lambda: listener, **options))
-            peer = await server.upgrade(Sec_WebSocket_Extensions=extension)
-            await soon(connecting)
-        await soon(listener.connected.wait())
-        try:
-            yield peer
-        finally:
-            peer.abort()
-            await soon(listener.disconnected.wait())
-            with contextlib.suppress(Exception):
-                await soon(listener.transport.wait_disconnected())
+    return against(net, role, listener, extension, **options)
 
 
 async def received(listener: Recorder) -> tuple[WSMsgType, bytes]:

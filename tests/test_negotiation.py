@@ -321,14 +321,14 @@ ARGUMENTS = [
     (TypeError, "subprotocols must be a sequence, not int", {"subprotocols": 5}),
     (TypeError, "subprotocols must hold str", {"subprotocols": [b"chat"]}),
     (TypeError, "subprotocols must hold str", {"subprotocols": [None]}),
-    (ValueError, "name of a subprotocol", {"subprotocols": [""]}),
-    (ValueError, "name of a subprotocol", {"subprotocols": ["a b"]}),
-    (ValueError, "name of a subprotocol", {"subprotocols": ["a,b"]}),
-    (ValueError, "name of a subprotocol", {"subprotocols": ["a\r\nX: y"]}),
-    (ValueError, "name of a subprotocol", {"subprotocols": ["a\n"]}),
-    (ValueError, "name of a subprotocol", {"subprotocols": ["a\0"]}),
-    (ValueError, "name of a subprotocol", {"subprotocols": ["\xe9"]}),
-    (ValueError, "there twice", {"subprotocols": ["a", "b", "a"]}),
+    (ValueError, "subprotocols must be tokens", {"subprotocols": [""]}),
+    (ValueError, "subprotocols must be tokens", {"subprotocols": ["a b"]}),
+    (ValueError, "subprotocols must be tokens", {"subprotocols": ["a,b"]}),
+    (ValueError, "subprotocols must be tokens", {"subprotocols": ["a\r\nX: y"]}),
+    (ValueError, "subprotocols must be tokens", {"subprotocols": ["a\n"]}),
+    (ValueError, "subprotocols must be tokens", {"subprotocols": ["a\0"]}),
+    (ValueError, "subprotocols must be tokens", {"subprotocols": ["\xe9"]}),
+    (ValueError, "subprotocols must be unique", {"subprotocols": ["a", "b", "a"]}),
 ]
 
 

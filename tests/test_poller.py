@@ -18,12 +18,12 @@ import sys
 import threading
 import time
 import weakref
-from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Net, new_loop
 from helpers import EchoListener, Recorder, client_frame, request_bytes
+from scripts import run_script
 
 from picows_c import WSListener, WSMsgType, ws_connect, ws_create_server
 from picows_c.poller import has_poller, poller_of
@@ -33,7 +33,6 @@ NO_POLLER = "there is no poller on this system"
 fcntl = pytest.importorskip("fcntl", reason=NO_POLLER)
 pytestmark = pytest.mark.skipif(not has_poller(), reason=NO_POLLER)
 
-ISOLATED = Path(__file__).parent / "isolated"
 EMPTY_FRAME = client_frame(2, mask=b"\1\2\3\4")  # 6 bytes
 REQUEST_HEX = request_bytes("/flood").hex()
 RESET = struct.pack("ii", 1, 0)
@@ -151,27 +150,6 @@ async def until(condition, turns=100_000):
             return
         await asyncio.sleep(0)
     raise AssertionError("it never came true")
-
-
-def run_script(name, *arguments, timeout=60.0):
-    """Run a script of tests/isolated; what it prints is its result."""
-    root = Path(__file__).parent
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *filter(None, sys.path)])}
-    process = subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", str(ISOLATED / name), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        pytest.fail(f"{name} took too long:\n{out}\n{err}")
-    assert process.returncode == 0, f"{name}: {process.returncode}\n{out}\n{err}"
-    return out
 
 
 # ---- 1, 3, 4: a turn has a budget, and nothing is left out of it ----
@@ -1088,7 +1066,7 @@ def test_closing_a_loop_closes_its_connections_without_a_call(loop_kind):
 def test_a_forgotten_loop_is_collected_with_its_connections():
     # Alone: from CPython 3.13 on pytest keeps sockets of a loop that was not closed.
     # On asyncio: uvloop keeps every such loop.
-    out = run_script("forgotten.py", "asyncio")
+    out = run_script("forgotten.py", "asyncio").stdout
     assert out.split() == ["ok"], out
 
 
@@ -1171,7 +1149,7 @@ async def test_every_descriptor_is_closed_by_exec(secure):
 
 
 def test_accepting_goes_on_when_there_are_descriptors_again(loop_kind):
-    out = run_script("emfile.py", loop_kind)
+    out = run_script("emfile.py", loop_kind).stdout
     assert out.split() == ["ok"], out
 
 
@@ -1182,7 +1160,7 @@ def test_accepting_goes_on_when_there_are_descriptors_again(loop_kind):
 def test_fork(loop_kind, scheme, certificates, tmp_path):
     certificates.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     certificates._cert.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
-    out = run_script("fork.py", loop_kind, scheme, tmp_path)
+    out = run_script("fork.py", loop_kind, scheme, tmp_path).stdout
     assert out.split()[-1] == "ok", out
 
 

@@ -1125,12 +1125,14 @@ class Bytes(asyncio.Protocol):
         self.data = bytearray()
         self.changed = asyncio.Event()
         self.lost = asyncio.Event()
+        self.error: Any = None
 
     def data_received(self, data: bytes) -> None:
         self.data += data
         self.changed.set()
 
     def connection_lost(self, exc: Any) -> None:
+        self.error = exc
         self.lost.set()
 
     async def until(self, size: int) -> bytes:
@@ -1222,6 +1224,27 @@ async def test_the_outer_one_cannot_encrypt_yet(net):
         for i in range(50):
             assert await next_frame(server) == pattern(2000) + b"%d" % i
         outer.sslobject_class.every = 1 << 30
+
+
+async def test_the_outer_one_gives_too_much(net):
+    """Nothing of it is taken for what the peer sent, and nothing is cut off in silence."""
+    active = False
+
+    class Generous(ssl.SSLObject):
+        def read(self, len: int = 1024, buffer: Any = None) -> Any:
+            data = super().read(len, buffer)
+            return data + bytes(len) if active and isinstance(data, bytes) else data
+
+    outer = net.certificates.client()
+    outer.sslobject_class = Generous
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(net.serve(lambda r: EchoListener()))
+        stream, client = await stack.enter_async_context(two_filters(net, outer))
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        active = True
+        stream.write(client_frame(BINARY, b"x"))
+        await soon(client.lost.wait())
+        assert isinstance(client.error, ValueError)
 
 
 async def test_nothing_keeps_a_connection(net):

@@ -4,8 +4,6 @@
 #include "ws_err.h"
 #include "ws_opcode.h"
 
-/* The number in |o|, an int or an enum member; |err| says what is wrong with
- * one that is not within 0..|max|.  -1 with TypeError or ValueError set. */
 long
 pyws_args_number(PyObject *o, long max, int err)
 {
@@ -24,7 +22,6 @@ pyws_args_number(PyObject *o, long max, int err)
     return value;
 }
 
-/* The opcode in |o|, WSMsgType or int.  -1 with an exception set. */
 int
 pyws_args_opcode(const pyws_state *state, PyObject *o)
 {
@@ -43,8 +40,6 @@ pyws_args_opcode(const pyws_state *state, PyObject *o)
     return (int)value;
 }
 
-/* Sorts positional and keyword arguments into |out|, NULL where absent.  The
- * first |required| must be there.  0, or -1 with TypeError. */
 int
 pyws_args_sort(const char *method, const char *const *names, Py_ssize_t count,
                Py_ssize_t required, PyObject *const *args, Py_ssize_t nargs,
@@ -86,7 +81,6 @@ pyws_args_sort(const char *method, const char *const *names, Py_ssize_t count,
     return 0;
 }
 
-/* |o| as a flag, |otherwise| where it is absent.  -1 with an exception set. */
 int
 pyws_args_flag(PyObject *o, int otherwise)
 {

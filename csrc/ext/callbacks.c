@@ -76,7 +76,8 @@ callbacks_read(const PicowsC_Callbacks *table, PicowsC_Callbacks *out)
     const size_t least = offsetof(PicowsC_Callbacks, on_connected);
 
     memset(out, 0, sizeof(*out));
-    if (table == NULL || table->size < least || table->size > sizeof(*out)) {
+    if (table == NULL || table->size < least || table->size > sizeof(*out) ||
+        (table->size - least) % sizeof(out->on_connected) != 0) {
         PyErr_SetString(PyExc_ValueError,
                         "callbacks->size is sizeof(PicowsC_Callbacks)");
         return -1;

@@ -47,10 +47,7 @@ PyModule_AddObjectRef(PyObject *module, const char *name, PyObject *value)
 }
 #endif
 
-/* Flags that older versions do not know are no flags there. */
-#ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
-#  define Py_TPFLAGS_DISALLOW_INSTANTIATION 0
-#endif
+/* A flag that older versions do not know is none there. */
 #ifndef Py_TPFLAGS_IMMUTABLETYPE
 #  define Py_TPFLAGS_IMMUTABLETYPE 0
 #endif

@@ -283,6 +283,58 @@ deflate_take_compressor(DeflateObject *d)
     return 0;
 }
 
+/* Takes a compressor, runs it and lets go of it where the next message is not
+ * to have its context. */
+static PyObject *
+deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin)
+{
+    PyObject *out = NULL;
+
+    if (deflate_take_compressor(d) == 0) {
+        PyObject *compressor = Py_NewRef(d->compressor);
+        out = deflate_run(d, compressor, p, len);
+        if (out != NULL && fin && d->pool != NULL &&
+            PyList_GET_SIZE(d->pool) < DEFLATE_POOL_MAX &&
+            PyList_Append(d->pool, compressor) < 0) {
+            Py_CLEAR(out);
+        }
+        Py_DECREF(compressor);
+    }
+    if (out == NULL || (fin && d->pool != NULL)) {
+        /* The pool has it; or an error happened, and nobody knows what state
+         * it is in. */
+        Py_CLEAR(d->compressor);
+    }
+    return out;
+}
+
+/* How much of the end of a message is sent, in |*sent|; takes the reference of
+ * |out|, and returns what to send from. */
+static PyObject *
+deflate_strip_tail(PyObject *out, size_t *sent)
+{
+    size_t n = (size_t)PyBytes_GET_SIZE(out);
+    const char *end = PyBytes_AS_STRING(out) + n;
+
+    if (n > 0 && (n < sizeof(deflate_tail) ||
+                  memcmp(end - sizeof(deflate_tail), deflate_tail,
+                         sizeof(deflate_tail)) != 0)) {
+        Py_DECREF(out);
+        PyErr_SetString(PyExc_ValueError,
+                        "the compressor's flush() ended with no empty block");
+        return NULL;
+    }
+    if (n > sizeof(deflate_tail)) {
+        *sent = n - sizeof(deflate_tail);
+        return out;
+    }
+    /* 7.2.3.6: nothing at all is "a single octet 0x00".  Some have nothing to
+     * flush twice, and return no tail either. */
+    Py_DECREF(out);
+    *sent = 1;
+    return PyBytes_FromStringAndSize("\0", 1);
+}
+
 PyObject *
 pyws_deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin,
                       size_t *sent)
@@ -294,55 +346,16 @@ pyws_deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin,
     }
     Py_INCREF(d);
     d->busy = 1;
-    PyObject *out = NULL;
-    if (deflate_take_compressor(d) == 0) {
-        PyObject *compressor = Py_NewRef(d->compressor);
-        out = deflate_run(d, compressor, p, len);
-        if (out != NULL && fin && d->pool != NULL &&
-            PyList_GET_SIZE(d->pool) < DEFLATE_POOL_MAX &&
-            PyList_Append(d->pool, compressor) < 0) {
-            Py_CLEAR(out);
-        }
-        Py_DECREF(compressor);
-    }
+    PyObject *out = deflate_compress(d, p, len, fin);
     d->busy = 0;
-    if (out == NULL || (fin && d->pool != NULL)) {
-        /* The pool has it; or an error happened, and nobody knows what state
-         * it is in. */
-        Py_CLEAR(d->compressor);
-    }
     Py_DECREF(d);
     if (out == NULL) {
         return NULL;
     }
-    size_t n = (size_t)PyBytes_GET_SIZE(out);
-    *sent = n;
     if (fin) {
-        const char *end = PyBytes_AS_STRING(out) + n - sizeof(deflate_tail);
-        if (n >= sizeof(deflate_tail) &&
-            memcmp(end, deflate_tail, sizeof(deflate_tail)) == 0) {
-            *sent = n - sizeof(deflate_tail);
-        }
-        else if (n == 0) {
-            /* 7.2.3.6: nothing at all is "a single octet 0x00": zlib has
-             * nothing to flush twice. */
-            Py_DECREF(out);
-            *sent = 1;
-            return PyBytes_FromStringAndSize("\0", 1);
-        }
-        else {
-            Py_DECREF(out);
-            PyErr_SetString(PyExc_ValueError,
-                            "the compressor's flush() ended with no empty "
-                            "block");
-            return NULL;
-        }
-        if (*sent == 0) {
-            Py_DECREF(out);
-            *sent = 1;
-            return PyBytes_FromStringAndSize("\0", 1);
-        }
+        return deflate_strip_tail(out, sent);
     }
+    *sent = (size_t)PyBytes_GET_SIZE(out);
     return out;
 }
 

@@ -1,4 +1,5 @@
-/* raise.h - every exception that the C side raises itself, and every text. */
+/* raise.h - exceptions that more than one function raises, or that take more
+ * than a line; what one function refuses has its text there. */
 #ifndef PYWS_RAISE_H
 #define PYWS_RAISE_H
 

@@ -44,7 +44,7 @@ typedef struct pyws_state {
     /* Whether OpenSSL can be called directly. */
     int libssl;
 
-    // From the ssl module, once tls.c needs them
+    // From the ssl module, once ssl_module.c has met it
     PyObject *SSLWantReadError;
     PyObject *SSLZeroReturnError;
     PyObject *SSLError;

@@ -1,5 +1,5 @@
 /* tls.h - the TLS filter of a stream: an ssl.SSLObject over two MemoryBIOs,
- * driven by its public methods, so that any SSLContext works.
+ * driven by its public methods, so that any SSLContext works (tls_layer.h).
  *
  * Where reading and writing are those of ssl.SSLObject itself, and its OpenSSL
  * can be called (libssl.h), that is done instead, past the BIOs; the handshake
@@ -13,7 +13,7 @@
 #ifndef PYWS_TLS_H
 #define PYWS_TLS_H
 
-#include "state.h"
+#include "ssl_module.h"
 
 struct pyws_tls;
 
@@ -34,14 +34,6 @@ int pyws_tls_is_direct(const struct pyws_tls *t);
 void pyws_tls_free(struct pyws_tls *t);
 
 int pyws_tls_traverse(struct pyws_tls *t, visitproc visit, void *arg);
-
-/* What a step did. */
-enum pyws_tls_result {
-    PYWS_TLS_ERROR = -1, /* an exception is set */
-    PYWS_TLS_AGAIN = 0,  /* more input is needed */
-    PYWS_TLS_DONE = 1,
-    PYWS_TLS_END = 2, /* the peer sent close_notify */
-};
 
 /* pyws_tls_room gives room for ciphertext from the socket, pyws_tls_took says
  * that |n| > 0 bytes came, pyws_tls_leave that none came.  0 or -1. */

@@ -45,6 +45,18 @@ transport_put(WSTransportObject *t, const struct pyws_out *out)
     return 0;
 }
 
+/* The same with a block of whole frames, whose reference it takes. */
+static int
+transport_put_block(WSTransportObject *t, struct ws_block *block)
+{
+    struct pyws_out out = {.whole = block->data,
+                           .payload = block->data,
+                           .payload_len = block->used};
+    int rc = transport_put(t, &out);
+    pyws_scratch_give(t->state, block);
+    return rc;
+}
+
 int
 pyws_transport_flush(WSTransportObject *t)
 {
@@ -52,19 +64,13 @@ pyws_transport_flush(WSTransportObject *t)
     if (block == NULL) {
         return 0;
     }
+    /* What is sent from inside the call comes behind it, in another block. */
+    t->corked = NULL;
     if (t->conn.state == WS_CONN_CLOSED) {
-        t->corked = NULL;
         ws_block_decref(block);
         return 0;
     }
-    /* What is sent from inside the call comes behind it, in another block. */
-    t->corked = NULL;
-    struct pyws_out out = {.whole = block->data,
-                           .payload = block->data,
-                           .payload_len = block->used};
-    int rc = transport_put(t, &out);
-    pyws_scratch_give(t->state, block);
-    return rc;
+    return transport_put_block(t, block);
 }
 
 int
@@ -85,30 +91,45 @@ pyws_transport_end_read(WSTransportObject *t)
     return rc;
 }
 
+/* Begins a new block with |out|.  What was corked leaves, and a frame that is
+ * larger than a block behind it.  |out| is in its block before that: the way
+ * out can run Python, and what is sent from there comes behind it. */
+static int
+transport_cork_next(WSTransportObject *t, const struct pyws_out *out, size_t n)
+{
+    struct ws_block *full = t->corked;
+    struct ws_block *block = pyws_scratch_take(t->state, n);
+    if (block == NULL) {
+        /* The frame counts as sent: nothing can follow it. */
+        PyErr_NoMemory();
+        transport_abort(t);
+        return -1;
+    }
+    pyws_out_copy(out, 0, block->data, n);
+    block->used = n;
+    t->corked = block;
+    if (full != NULL && transport_put_block(t, full) < 0) {
+        return -1;
+    }
+    return n > WS_BLOCK_SIZE_MAX ? pyws_transport_flush(t) : 0;
+}
+
 /* Keeps |out| until the cork is pulled, with what is there already, as long as
  * it fits into one block. */
 static int
 transport_cork(WSTransportObject *t, const struct pyws_out *out)
 {
+    struct ws_block *block = t->corked;
     size_t n = pyws_out_len(out);
 
-    if (t->corked != NULL && n > t->corked->cap - t->corked->used &&
-        pyws_transport_flush(t) < 0) {
-        return -1;
+    if (block == NULL && n > WS_BLOCK_SIZE_MAX) {
+        return transport_put(t, out);
     }
-    /* The flush can have run Python: there may be a new block. */
-    if (t->corked == NULL && n <= WS_BLOCK_SIZE_MAX) {
-        t->corked = pyws_scratch_take(t->state, WS_BLOCK_SIZE_MAX);
-        if (t->corked == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
+    if (block == NULL || n > block->cap - block->used) {
+        return transport_cork_next(t, out, n);
     }
-    if (t->corked == NULL || n > t->corked->cap - t->corked->used) {
-        return pyws_transport_flush(t) < 0 ? -1 : transport_put(t, out);
-    }
-    pyws_out_copy(out, 0, t->corked->data + t->corked->used, n);
-    t->corked->used += n;
+    pyws_out_copy(out, 0, block->data + block->used, n);
+    block->used += n;
     return 0;
 }
 

@@ -170,24 +170,23 @@ async def main(options: argparse.Namespace, stop: asyncio.Event) -> int:
     run = Run(options)
     limit = max(options.size, 1 << 20)
     more = {"assemble_messages": True, "max_frame_size": limit, "max_message_size": limit}
-    transports: list[WSTransport] = []
-    while len(transports) < options.connections:
-        batch = min(OPENING, options.connections - len(transports))
+    pairs: list[tuple[WSTransport, Any]] = []
+    while len(pairs) < options.connections:
+        batch = min(OPENING, options.connections - len(pairs))
         opening = (
             connecting.connect(lambda: Connection(run), options, stop, **more) for _ in range(batch)
         )
-        opened = await asyncio.gather(*opening)
-        transports += [transport for transport, _ in opened]
+        pairs += await asyncio.gather(*opening)
     began, cpu = time.perf_counter(), _cpu()
-    for transport, connection in zip(transports, run.connections):
+    for transport, connection in pairs:
         connection.start(transport)
     await _until_over(run, options, stop, began)
     elapsed = time.perf_counter() - began
     used = [now - before for now, before in zip(_cpu(), cpu)]
-    for transport, connection in zip(transports, run.connections):
+    for transport, connection in pairs:
         connection.is_closing = True
         transport.send_close(WSCloseCode.OK)
-    await asyncio.gather(*(_gone(transport) for transport in transports))
+    await asyncio.gather(*(_gone(transport) for transport, _ in pairs))
     if run.problem is not None:
         raise run.problem
     figures = _figures(run, options, elapsed, used)

@@ -65,8 +65,10 @@ guard_copy(const void *src, size_t size)
 }
 
 static int
-failing_mem_fails(struct failing_mem *fm)
+failing_mem_fails(struct failing_mem *fm, size_t size)
 {
+    fm->asked += size;
+    fm->largest = size > fm->largest ? size : fm->largest;
     return fm->calls++ == fm->fail_at;
 }
 
@@ -74,7 +76,7 @@ static void *
 failing_alloc(size_t size, void *user)
 {
     struct failing_mem *fm = user;
-    if (failing_mem_fails(fm))
+    if (failing_mem_fails(fm, size))
         return NULL;
     void *p = malloc(size);
     if (p != NULL)
@@ -86,7 +88,8 @@ static void *
 failing_resize(void *ptr, size_t size, void *user)
 {
     struct failing_mem *fm = user;
-    if (failing_mem_fails(fm))
+    fm->resized += size;
+    if (failing_mem_fails(fm, size))
         return NULL;
     if (ptr == NULL)
         fm->alive++;
@@ -105,13 +108,12 @@ failing_release(void *ptr, void *user)
 void
 failing_mem_init(struct failing_mem *fm, long fail_at)
 {
+    memset(fm, 0, sizeof(*fm));
     fm->mem.alloc = failing_alloc;
     fm->mem.resize = failing_resize;
     fm->mem.release = failing_release;
     fm->mem.user = fm;
     fm->fail_at = fail_at;
-    fm->calls = 0;
-    fm->alive = 0;
 }
 
 static uint32_t random_state = 1;

@@ -70,13 +70,16 @@ void guard_free(uint8_t *p, size_t size);
 /* guard_copy is guard_new with a copy of |src| in it. */
 uint8_t *guard_copy(const void *src, size_t size);
 
-/* An allocator whose nth allocation (0-based; a growing resize counts) fails,
- * and that counts what is alive.  fail_at < 0 never fails. */
+/* An allocator whose nth allocation (0-based; each resize counts) fails, and
+ * that counts what is alive and what it was asked for.  fail_at < 0 never
+ * fails. */
 struct failing_mem {
     struct ws_mem mem;
     long fail_at;
     long calls;
     long alive;
+    size_t asked, resized; /* bytes of all calls, and of resizes */
+    size_t largest;        /* bytes of the largest call */
 };
 void failing_mem_init(struct failing_mem *fm, long fail_at);
 

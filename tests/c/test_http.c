@@ -4,36 +4,19 @@
  * Between two calls the bytes that were looked at already are overwritten, and
  * the buffer moves: the result must not notice.
  */
-#include <stdarg.h>
 
 #include "check.h"
 #include "vectors.h"
 #include "ws_err.h"
 #include "ws_http.h"
 
-/* The event log, as tests/vectors/http_requests.md describes it.  The longest
- * one: each byte of a head as \xNN, and the words around 128 fields. */
-static char log_text[5 * WS_HTTP_HEAD_MAX];
-static size_t log_len;
-
-static void
-log_add(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    int n =
-        vsnprintf(log_text + log_len, sizeof(log_text) - log_len, format, args);
-    va_end(args);
-    CHECK(n >= 0 && (size_t)n < sizeof(log_text) - log_len);
-    log_len += (size_t)n;
-}
+/* The events are those that tests/vectors/http_requests.md describes. */
 
 static void
 log_span(const char *before, const uint8_t *head, struct ws_http_span s)
 {
-    log_add("%s", before);
-    log_len += vectors_write(log_text + log_len, sizeof(log_text) - log_len,
-                             head + s.off, s.len);
+    vectors_log_add("%s", before);
+    vectors_log_bytes(head + s.off, s.len);
 }
 
 static int
@@ -49,14 +32,14 @@ log_fields(const struct ws_http *h, const uint8_t *head)
         const struct ws_http_field *f = &h->fields[i];
         log_span("field ", head, f->name);
         log_span("=", head, f->value);
-        log_add("\n");
+        vectors_log_add("\n");
         for (run = 1; i + run < h->field_count &&
                       span_same(head, f->name, f[run].name) &&
                       span_same(head, f->value, f[run].value);) {
             run++;
         }
         if (run > 1)
-            log_add("again *%u\n", (unsigned)run - 1);
+            vectors_log_add("again *%u\n", (unsigned)run - 1);
     }
 }
 
@@ -76,40 +59,30 @@ error_name(int err)
 static void
 log_result(const struct ws_http *h, int rc, const uint8_t *head)
 {
-    log_len = 0;
+    vectors_log_clear();
     if (rc == 0) {
-        log_add("incomplete\n");
+        vectors_log_add("incomplete\n");
         return;
     }
     if (rc < 0) {
         CHECK_INT(h->err, rc);
-        log_add("error HTTP_%s at offset %u\n", error_name(rc),
-                (unsigned)h->pos);
+        vectors_log_add("error HTTP_%s at offset %u\n", error_name(rc),
+                        (unsigned)h->pos);
         return;
     }
     CHECK_INT(h->version.len, 8);
     CHECK_BYTES(head + h->version.off, "HTTP/1.1", 8);
     if (h->is_response) {
-        log_add("status=%u\n", h->status);
+        vectors_log_add("status=%u\n", h->status);
         log_span("reason=", head, h->reason);
     }
     else {
         log_span("method=", head, h->method);
         log_span("\ntarget=", head, h->target);
     }
-    log_add("\n");
+    vectors_log_add("\n");
     log_fields(h, head);
-    log_add("complete len=%d\n", rc);
-}
-
-/* log_check compares the log with |want|. */
-static void
-log_check(const char *want)
-{
-    if (strcmp(log_text, want) != 0) {
-        fprintf(stderr, "\n--- wanted\n%s--- got\n%s", want, log_text);
-    }
-    CHECK(strcmp(log_text, want) == 0);
+    vectors_log_add("complete len=%d\n", rc);
 }
 
 /* One input: its bytes, and what the parser said of it as a whole. */
@@ -135,7 +108,8 @@ input_whole(struct input *in)
     in->pos = h.pos;
     guard_free(copy, in->len);
     log_result(&h, in->rc, in->bytes);
-    in->log = strcpy(malloc(log_len + 1), log_text);
+    in->log =
+        strcpy(malloc(strlen(vectors_log_text()) + 1), vectors_log_text());
 }
 
 /* input_after returns what ws_http_feed() must say once the first |n| bytes of
@@ -175,7 +149,7 @@ input_cut(const struct input *in, size_t cut)
     piece_feed(in, &h, cut, 0);
     int rc = piece_feed(in, &h, in->len, garbage[cut % sizeof(garbage)]);
     log_result(&h, rc, in->bytes);
-    log_check(in->log);
+    vectors_log_check(in->log);
 }
 
 /* input_crumbs feeds |in| byte by byte.  But for the newest one, all bytes of
@@ -200,7 +174,7 @@ input_crumbs(const struct input *in, uint8_t garbage)
     }
     guard_free(window, in->len);
     log_result(&h, rc, in->bytes);
-    log_check(in->log);
+    vectors_log_check(in->log);
 }
 
 /* input_check feeds |in| in every way. */
@@ -231,7 +205,7 @@ vectors_run(const char *file, int is_response)
                            .bytes = v->bytes,
                            .len = v->len};
         input_whole(&in);
-        log_check(v->expect);
+        vectors_log_check(v->expect);
         input_check(&in);
         free(in.log);
     }

@@ -5,60 +5,6 @@
 #include "ws_message.h"
 #include "ws_opcode.h"
 
-/* An allocator that knows how much is alive, and how much was moved. */
-struct counting_mem {
-    struct ws_mem mem;
-    size_t moved, calls, fail_from;
-    long alive;
-};
-
-static int
-counting_fails(struct counting_mem *c)
-{
-    return ++c->calls > c->fail_from;
-}
-
-static void *
-counting_alloc(size_t size, void *user)
-{
-    struct counting_mem *c = user;
-    if (counting_fails(c)) {
-        return NULL;
-    }
-    c->alive++;
-    return malloc(size);
-}
-
-static void *
-counting_resize(void *ptr, size_t size, void *user)
-{
-    struct counting_mem *c = user;
-    if (counting_fails(c)) {
-        return NULL;
-    }
-    c->moved += size;
-    return realloc(ptr, size);
-}
-
-static void
-counting_release(void *ptr, void *user)
-{
-    struct counting_mem *c = user;
-    c->alive -= ptr != NULL;
-    free(ptr);
-}
-
-static void
-counting_init(struct counting_mem *c)
-{
-    memset(c, 0, sizeof(*c));
-    c->fail_from = SIZE_MAX;
-    c->mem.alloc = counting_alloc;
-    c->mem.resize = counting_resize;
-    c->mem.release = counting_release;
-    c->mem.user = c;
-}
-
 static int
 add(struct ws_message *m, const void *p, size_t n)
 {
@@ -74,13 +20,13 @@ add(struct ws_message *m, const void *p, size_t n)
 static void
 test_gathers(void)
 {
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_message m;
     struct ws_block *block;
     size_t len;
 
-    counting_init(&c);
-    ws_message_init(&m, &c.mem, 1000);
+    failing_mem_init(&fm, -1);
+    ws_message_init(&m, &fm.mem, 1000);
     CHECK_INT(m.opcode, 0);
     ws_message_begin(&m, WS_OP_BINARY, 0);
     CHECK_INT(m.opcode, WS_OP_BINARY);
@@ -108,21 +54,21 @@ test_gathers(void)
     ws_message_begin(&m, WS_OP_BINARY, 0);
     CHECK_INT((long long)m.len, 0);
     ws_message_drop(&m);
-    CHECK_INT(c.alive, 0);
+    CHECK_INT(fm.alive, 0);
 }
 
 static void
 test_limit_is_exact(void)
 {
     static const uint8_t bytes[300];
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_message m;
     uint8_t *room;
 
     for (size_t max = 0; max < 300; max += 7) {
         check_context("max %zu", max);
-        counting_init(&c);
-        ws_message_init(&m, &c.mem, max);
+        failing_mem_init(&fm, -1);
+        ws_message_init(&m, &fm.mem, max);
         ws_message_begin(&m, WS_OP_BINARY, 0);
         CHECK_INT(ws_message_room(&m, max + 1, &room), WS_ERR_MESSAGE_SIZE);
         CHECK_INT(ws_message_room(&m, SIZE_MAX, &room), WS_ERR_MESSAGE_SIZE);
@@ -133,7 +79,7 @@ test_limit_is_exact(void)
         CHECK(m.block == NULL || m.block->cap <= (max > 0 ? max : 1));
         CHECK_INT(ws_message_room(&m, 1, &room), WS_ERR_MESSAGE_SIZE);
         ws_message_drop(&m);
-        CHECK_INT(c.alive, 0);
+        CHECK_INT(fm.alive, 0);
     }
 }
 
@@ -141,13 +87,13 @@ static void
 test_a_million_fragments_are_linear(void)
 {
     enum { COUNT = 1000000 };
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_message m;
     struct ws_block *block;
     size_t len;
 
-    counting_init(&c);
-    ws_message_init(&m, &c.mem, 4 * COUNT);
+    failing_mem_init(&fm, -1);
+    ws_message_init(&m, &fm.mem, 4 * COUNT);
     ws_message_begin(&m, WS_OP_TEXT, 0);
     for (size_t i = 0; i < COUNT; i++) {
         CHECK_INT(add(&m, "x", 1), 0);
@@ -156,17 +102,17 @@ test_a_million_fragments_are_linear(void)
     CHECK_INT(ws_message_end(&m, &block, &len), 0);
     CHECK_INT((long long)len, COUNT);
     CHECK(block->cap <= COUNT + COUNT / 2);
-    CHECK(c.moved <= 6 * (size_t)COUNT);
-    CHECK(c.calls < 30);
+    CHECK(fm.resized <= 6 * (size_t)COUNT);
+    CHECK(fm.calls < 30);
     ws_block_decref(block);
-    CHECK_INT(c.alive, 0);
+    CHECK_INT(fm.alive, 0);
 }
 
 static void
 test_text_is_checked_as_it_comes(void)
 {
     static const uint8_t text[] = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80z";
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_message m;
     struct ws_block *block;
     size_t len, size = sizeof(text) - 1;
@@ -175,8 +121,8 @@ test_text_is_checked_as_it_comes(void)
         for (size_t checked = 0; checked <= size - split; checked++) {
             check_context("split %zu, %zu checked before", split, checked);
             uint8_t *room;
-            counting_init(&c);
-            ws_message_init(&m, &c.mem, 100);
+            failing_mem_init(&fm, -1);
+            ws_message_init(&m, &fm.mem, 100);
             ws_message_begin(&m, WS_OP_TEXT, 0);
             CHECK_INT(add(&m, text, split), 0);
             CHECK_INT(ws_message_text(&m, text + split, checked), 0);
@@ -186,7 +132,7 @@ test_text_is_checked_as_it_comes(void)
             CHECK_INT(ws_message_end(&m, &block, &len), 0);
             CHECK(len == size && memcmp(block->data, text, size) == 0);
             ws_block_decref(block);
-            CHECK_INT(c.alive, 0);
+            CHECK_INT(fm.alive, 0);
         }
         /* A text that ends here ends within a character or not. */
         int inside = split < size && (text[split] & 0xc0) == 0x80;
@@ -196,29 +142,28 @@ test_text_is_checked_as_it_comes(void)
         if (!inside) {
             ws_block_decref(block);
         }
-        CHECK_INT(c.alive, 0);
+        CHECK_INT(fm.alive, 0);
         /* And a byte that can never be right fails at once. */
         ws_message_begin(&m, WS_OP_TEXT, 0);
         CHECK_INT(add(&m, text, split), 0);
         CHECK_INT(add(&m, "\xff", 1), WS_ERR_TEXT);
         ws_message_drop(&m);
-        CHECK_INT(c.alive, 0);
+        CHECK_INT(fm.alive, 0);
     }
 }
 
 static void
 test_no_memory(void)
 {
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_message m;
     struct ws_block *block;
     size_t len;
 
-    for (size_t fails = 0;; fails++) {
-        check_context("allocation %zu fails", fails);
-        counting_init(&c);
-        c.fail_from = fails;
-        ws_message_init(&m, &c.mem, 1 << 20);
+    for (long fails = 0;; fails++) {
+        check_context("allocation %ld fails", fails);
+        failing_mem_init(&fm, fails);
+        ws_message_init(&m, &fm.mem, 1 << 20);
         ws_message_begin(&m, WS_OP_BINARY, 0);
         int err = 0;
         size_t i;
@@ -238,8 +183,8 @@ test_no_memory(void)
             ws_block_decref(block);
         }
         ws_message_drop(&m);
-        CHECK_INT(c.alive, 0);
-        if (c.calls <= fails) {
+        CHECK_INT(fm.alive, 0);
+        if (fm.calls <= fails) {
             break;
         }
     }

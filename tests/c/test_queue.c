@@ -19,53 +19,6 @@ fill(uint8_t *p, size_t from, size_t n)
     }
 }
 
-/* An allocator that adds up what it gave and knows the largest request. */
-struct counting_mem {
-    struct ws_mem mem;
-    size_t total, largest, calls;
-    long alive;
-};
-
-static void *
-counting_alloc(size_t size, void *user)
-{
-    struct counting_mem *c = user;
-    c->total += size;
-    c->calls++;
-    c->largest = size > c->largest ? size : c->largest;
-    c->alive++;
-    return malloc(size);
-}
-
-static void *
-counting_resize(void *ptr, size_t size, void *user)
-{
-    (void)user;
-    (void)ptr;
-    (void)size;
-    check_fail(__FILE__, __LINE__, "a backlog is never moved");
-    return NULL;
-}
-
-static void
-counting_release(void *ptr, void *user)
-{
-    struct counting_mem *c = user;
-    if (ptr != NULL)
-        c->alive--;
-    free(ptr);
-}
-
-static void
-counting_init(struct counting_mem *c)
-{
-    memset(c, 0, sizeof(*c));
-    c->mem.alloc = counting_alloc;
-    c->mem.resize = counting_resize;
-    c->mem.release = counting_release;
-    c->mem.user = c;
-}
-
 /* The model: what waits are the bytes [out, in) of the endless pattern. */
 static size_t model_in, model_out;
 
@@ -209,7 +162,7 @@ test_partial(void)
     static const size_t sizes[] = {1,     2,     4095,  4096,  4097,
                                    65535, 65536, 65537, 200000};
     static const size_t steps[] = {1, 3, 4096, 65535, 65536, 65537, 1 << 20};
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_queue q;
 
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
@@ -218,8 +171,8 @@ test_partial(void)
             size_t left = sizes[s];
             if (left / steps[t] > 5000)
                 continue;
-            counting_init(&c);
-            model_start(&q, &c.mem);
+            failing_mem_init(&fm, -1);
+            model_start(&q, &fm.mem);
             append(&q, left / 2);
             append(&q, left - left / 2);
             agree(&q);
@@ -231,7 +184,7 @@ test_partial(void)
                 if (left < 3 || left % 64 == 0)
                     agree(&q);
             }
-            CHECK_INT(c.alive, 0);
+            CHECK_INT(fm.alive, 0);
             ws_queue_free(&q);
         }
     }
@@ -274,34 +227,34 @@ test_spans(void)
 static void
 test_chunk_sizes(void)
 {
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_queue q;
     static const size_t small[] = {1, 2, 100, 4095, 4096};
 
     for (size_t i = 0; i < sizeof(small) / sizeof(small[0]); i++) {
         check_context("%zu bytes left over", small[i]);
-        counting_init(&c);
-        model_start(&q, &c.mem);
+        failing_mem_init(&fm, -1);
+        model_start(&q, &fm.mem);
         append(&q, small[i]);
-        CHECK_INT(c.calls, 1);
-        CHECK(c.largest <= WS_QUEUE_CHUNK_MIN + 64);
+        CHECK_INT(fm.calls, 1);
+        CHECK(fm.largest <= WS_QUEUE_CHUNK_MIN + 64);
         ws_queue_free(&q);
-        CHECK_INT(c.alive, 0);
+        CHECK_INT(fm.alive, 0);
     }
-    counting_init(&c);
-    model_start(&q, &c.mem);
+    failing_mem_init(&fm, -1);
+    model_start(&q, &fm.mem);
     append(&q, 10000);
-    CHECK(c.total <= 10000 + 64);
+    CHECK(fm.asked <= 10000 + 64);
     append(&q, 1 << 20);
-    CHECK(c.largest <= WS_QUEUE_CHUNK + 64);
+    CHECK(fm.largest <= WS_QUEUE_CHUNK + 64);
     /* Many small ones fill a chunk before the next is made. */
     ws_queue_free(&q);
-    counting_init(&c);
-    model_start(&q, &c.mem);
+    failing_mem_init(&fm, -1);
+    model_start(&q, &fm.mem);
     for (int i = 0; i < 4096; i++) {
         append(&q, 1);
     }
-    CHECK_INT(c.calls, 1);
+    CHECK_INT(fm.calls, 1);
     agree(&q);
     ws_queue_free(&q);
 }
@@ -312,13 +265,13 @@ test_backlog(void)
 {
     size_t total =
         getenv("CHECK_QUICK") != NULL ? (size_t)4 << 20 : (size_t)64 << 20;
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_queue q;
     uint8_t *block = malloc(70000);
     size_t done = 0, turn = 0;
 
-    counting_init(&c);
-    ws_queue_init(&q, &c.mem);
+    failing_mem_init(&fm, -1);
+    ws_queue_init(&q, &fm.mem);
     while (done < total) {
         size_t n = 1 + turn++ * 997 % 70000;
         fill(block, done, n);
@@ -327,8 +280,8 @@ test_backlog(void)
     }
     CHECK(ws_queue_check(&q));
     CHECK_INT(q.len, done);
-    CHECK(c.total < done + done / 4);
-    CHECK(c.calls < turn * 2 + 1);
+    CHECK(fm.asked < done + done / 4);
+    CHECK((size_t)fm.calls < turn * 2 + 1);
     size_t at = 0;
     while (q.len > 0) {
         struct ws_queue_span spans[16];
@@ -347,7 +300,8 @@ test_backlog(void)
         at += n;
     }
     CHECK_INT(at, done);
-    CHECK_INT(c.alive, 0);
+    CHECK_INT(fm.resized, 0);
+    CHECK_INT(fm.alive, 0);
     free(block);
 }
 
@@ -355,11 +309,11 @@ static void
 test_random(void)
 {
     int rounds = getenv("CHECK_QUICK") != NULL ? 300 : 3000;
-    struct counting_mem c;
+    struct failing_mem fm;
     struct ws_queue q;
 
-    counting_init(&c);
-    model_start(&q, &c.mem);
+    failing_mem_init(&fm, -1);
+    model_start(&q, &fm.mem);
     for (int i = 0; i < rounds; i++) {
         check_context("round %d", i);
         uint32_t what = check_random() % 8;
@@ -383,14 +337,15 @@ test_random(void)
         }
         else if (check_random() % 8 == 0) {
             consume(&q, q.len);
-            CHECK_INT(c.alive, 0);
+            CHECK_INT(fm.alive, 0);
         }
         CHECK(ws_queue_check(&q));
         if (q.len < 4000 || i % 16 == 0)
             agree(&q);
     }
     ws_queue_free(&q);
-    CHECK_INT(c.alive, 0);
+    CHECK_INT(fm.resized, 0);
+    CHECK_INT(fm.alive, 0);
 }
 
 static void

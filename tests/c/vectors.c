@@ -1,5 +1,7 @@
 #include "vectors.h"
 
+#include <stdarg.h>
+
 #include "check.h"
 
 /* What is being read, and what has been. */
@@ -336,4 +338,51 @@ vectors_write(char *out, size_t size, const uint8_t *bytes, size_t len)
         n += some_len;
     }
     return n;
+}
+
+/* ---- the log ---- */
+
+static char log_text[200000];
+static size_t log_len;
+
+void
+vectors_log_clear(void)
+{
+    log_len = 0;
+    log_text[0] = '\0';
+}
+
+void
+vectors_log_add(const char *format, ...)
+{
+    size_t room = sizeof(log_text) - log_len;
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(log_text + log_len, room, format, args);
+    va_end(args);
+    CHECK(n >= 0 && (size_t)n < room);
+    log_len += (size_t)n;
+}
+
+void
+vectors_log_bytes(const uint8_t *bytes, size_t len)
+{
+    log_len += vectors_write(log_text + log_len, sizeof(log_text) - log_len,
+                             bytes, len);
+}
+
+const char *
+vectors_log_text(void)
+{
+    return log_text;
+}
+
+void
+vectors_log_check(const char *want)
+{
+    if (strcmp(log_text, want) != 0) {
+        fprintf(stderr, "\n--- wanted\n%.2000s--- got\n%.2000s", want,
+                log_text);
+    }
+    CHECK(strcmp(log_text, want) == 0);
 }

@@ -56,4 +56,16 @@ void vectors_free(struct vector *vectors, size_t count);
  * without the NUL; |size| is that of |out|, and must do. */
 size_t vectors_write(char *out, size_t size, const uint8_t *bytes, size_t len);
 
+/* The events of the input at hand, one text for all tests: vectors_log_clear
+ * empties it, vectors_log_add appends to it as printf does, vectors_log_bytes
+ * as vectors_write does.  vectors_log_text returns it: valid until it changes.
+ */
+void vectors_log_clear(void);
+void vectors_log_add(const char *format, ...);
+void vectors_log_bytes(const uint8_t *bytes, size_t len);
+const char *vectors_log_text(void);
+
+/* vectors_log_check fails unless the log is |want|; it shows both. */
+void vectors_log_check(const char *want);
+
 #endif /* VECTORS_H */

@@ -238,6 +238,7 @@ static const struct {
     {"short", {2 * sizeof(size_t), keep_frame, raise_connected, NULL}},
     {"none", {SIZE, NULL, NULL, NULL}},
     {"unsized", {0, keep_frame, NULL, NULL}},
+    {"odd", {SIZE - 1, keep_frame, NULL, keep_disconnected}},
     {"oversized", {SIZE + sizeof(void *), keep_frame, NULL, NULL}},
 };
 

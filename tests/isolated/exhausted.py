@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from conftest import new_loop
-from helpers import EchoListener, Recorder
+from helpers import EchoListener, Recorder, without_descriptors
 
 from picows_c import WSListener, WSMsgType, ws_connect, ws_create_server
 
@@ -24,26 +24,19 @@ async def main() -> None:
     before = len(os.listdir("/dev/fd"))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (before + 20, hard))
-    taken = []
-    while True:
-        try:
-            taken.append(os.open("/dev/null", os.O_RDONLY))
-        except OSError:
-            break
-    for _ in range(50):
-        for attempt in (
-            ws_connect(WSListener, url, transport=WAY),
-            ws_create_server(lambda r: EchoListener(), "127.0.0.1", 0, transport=WAY),
-        ):
-            with pytest.raises(OSError) as caught:
-                await attempt
-            assert caught.value.errno == errno.EMFILE, caught.value
-            del caught
-    # Who is connected is not hindered.
-    client.send(WSMsgType.TEXT, "still")
-    assert bytes(await listener.frames.get()) == b"still"
-    for fd in taken:
-        os.close(fd)
+    with without_descriptors():
+        for _ in range(50):
+            for attempt in (
+                ws_connect(WSListener, url, transport=WAY),
+                ws_create_server(lambda r: EchoListener(), "127.0.0.1", 0, transport=WAY),
+            ):
+                with pytest.raises(OSError) as caught:
+                    await attempt
+                assert caught.value.errno == errno.EMFILE, caught.value
+                del caught
+        # Who is connected is not hindered.
+        client.send(WSMsgType.TEXT, "still")
+        assert bytes(await listener.frames.get()) == b"still"
     assert len(os.listdir("/dev/fd")) == before
     again, _ = await ws_connect(WSListener, url, transport=WAY)
     for transport in (again, client):

@@ -12,6 +12,11 @@ CALLS = {
     "send_close": lambda ws, t: t.send_close(1000),
     "disconnect": lambda ws, t: t.disconnect(),
     "wait_disconnected": lambda ws, t: asyncio.run(t.wait_disconnected()),
+    "measure_roundtrip_time": lambda ws, t: asyncio.run(t.measure_roundtrip_time(1)),
+    "send_reuse_external_bytearray": lambda ws, t: t.send_reuse_external_bytearray(
+        ws.WSMsgType.TEXT, bytearray(20), 14
+    ),
+    "notify_user_specific_pong_received": lambda ws, t: t.notify_user_specific_pong_received(),
 }
 
 
