@@ -163,6 +163,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
                 # asyncio's TLS transport before CPython 3.11 warns where only the peer closed.
                 self._underlying.close()
             self._underlying = None
+            # uvloop's TLS keeps two methods of ours, and our transport refers to it: without this
+            # only the collector could free them, 300 KiB a connection.
+            self.transport = None
 
     def tls_failed(self, error: BaseException) -> None:
         """Hear that the TLS handshake failed: there will be no connection."""
