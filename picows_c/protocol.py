@@ -105,10 +105,20 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     # ---- asyncio.BaseProtocol ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the handshake."""
+        """Begin the handshake; without memory for that there is no connection.
+
+        asyncio's transports would go on with a protocol that knows nothing of them.
+        """
         # uvloop's transports have the whole surface of asyncio.Transport, but not its name.
-        underlying = cast("asyncio.Transport", transport)
-        self._underlying = underlying
+        underlying: Any = transport
+        try:
+            self._made(underlying)
+        except BaseException:
+            underlying.abort()
+            raise
+
+    def _made(self, transport: asyncio.Transport) -> None:
+        underlying = self._underlying = transport
         # asyncio's TLS transport does not know it any more at the end.
         self._peer = underlying.get_extra_info("peername")
         self.transport = WSTransport(
