@@ -104,9 +104,9 @@ class ClientProtocol(WSProtocol):
             loop.create_future()
         )
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def _made(self, transport: asyncio.Transport) -> None:
         """Send the request."""
-        super().connection_made(transport)
+        super()._made(transport)
         assert self.transport is not None
         assert self._underlying is not None
         self.transport._request = self._request

@@ -105,10 +105,20 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     # ---- asyncio.BaseProtocol ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the handshake."""
+        """Begin the handshake; without memory for that there is no connection.
+
+        asyncio's transports would go on with a protocol that knows nothing of them.
+        """
         # uvloop's transports have the whole surface of asyncio.Transport, but not its name.
-        underlying = cast("asyncio.Transport", transport)
-        self._underlying = underlying
+        underlying: Any = transport
+        try:
+            self._made(underlying)
+        except BaseException:
+            underlying.abort()
+            raise
+
+    def _made(self, transport: asyncio.Transport) -> None:
+        underlying = self._underlying = transport
         # asyncio's TLS transport does not know it any more at the end.
         self._peer = underlying.get_extra_info("peername")
         self.transport = WSTransport(
@@ -163,6 +173,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
                 # asyncio's TLS transport before CPython 3.11 warns where only the peer closed.
                 self._underlying.close()
             self._underlying = None
+            # uvloop's TLS keeps two methods of ours, and our transport refers to it: without this
+            # only the collector could free them, 300 KiB a connection.
+            self.transport = None
 
     def tls_failed(self, error: BaseException) -> None:
         """Hear that the TLS handshake failed: there will be no connection."""

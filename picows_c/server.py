@@ -111,9 +111,9 @@ class ServerProtocol(WSProtocol):
         self._underlying = None
         self._server._detach(self)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def _made(self, transport: asyncio.Transport) -> None:
         """Wait for the request."""
-        super().connection_made(transport)
+        super()._made(transport)
         self._log(logging.INFO, "New connection accepted")
         self._set_socket_options(transport)
         self._server._attach(self)

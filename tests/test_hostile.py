@@ -1,7 +1,7 @@
 """Attacks on a server in a process of its own: it stays up, serves honest peers, memory is bounded.
 
 What a single malformed head or frame does is in test_handshake_*_refusals.py and
-test_frames_broken.py, for clients too.
+test_frames_broken.py, for clients too; attacks on a client are in test_hostile_servers.py.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ REQUEST = request_bytes(**DEFLATE)
 TEXT, BINARY, CONTINUATION, PING = 1, 2, 0, 9
 
 
-def bomb(size: int) -> bytes:
-    """Return so many zeros, deflated, as one frame."""
+def deflated(size: int) -> bytes:
+    """Return so many zeros as the payload of a compressed message."""
     deflate = zlib.compressobj(9, wbits=-15)
     data = b"".join(deflate.compress(bytes(MIB)) for _ in range(size // MIB))
-    data += deflate.flush(zlib.Z_SYNC_FLUSH)
-    return client_frame(BINARY, data[:-4], rsv=4)
+    return (data + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def bomb(size: int) -> bytes:
+    return client_frame(BINARY, deflated(size), rsv=4)
 
 
 def garbage(number: int) -> bytes:

@@ -19,13 +19,14 @@ SECURE = ["connect-tls", "accept-tls", "receive-tls", "send-tls", "close-tls", "
 
 
 @pytest.mark.skipif(not has_poller(), reason="there is no poller on this system")
+@pytest.mark.parametrize("way", ["", "loop-"])
 @pytest.mark.parametrize("scenario", SCENARIOS + SECURE)
-def test_each_allocation_fails_in_turn(scenario, need):
+def test_each_allocation_fails_in_turn(scenario, way, need):
     need("a C compiler", shutil.which("cc"))
     need("Python.h", Path(sysconfig.get_path("include"), "Python.h").exists())
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         pytest.skip("a free-threaded build has its own allocator, which cannot be replaced")
-    command = [sys.executable, str(SCRIPT), scenario]
+    command = [sys.executable, str(SCRIPT), way + scenario]
     result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "allocations failed in turn" in result.stdout

@@ -102,6 +102,15 @@ async def tls(rounds: int, port: int) -> None:
     await ended(server)
 
 
+async def loop_tls(rounds: int, port: int) -> None:
+    """The same over the event loop's own TLS."""
+    ours, theirs = contexts()
+    way: dict[str, Any] = {"transport": "loop"}
+    server = await ws_create_server(lambda r: Echo(), "127.0.0.1", 0, ssl=ours, **way)
+    await talk(rounds, f"wss://127.0.0.1:{port_of(server)}", ssl_context=theirs, **way)
+    await ended(server)
+
+
 async def messages(rounds: int, port: int) -> None:
     """Whole messages, compressed, and the contexts that this takes."""
     options: dict[str, Any] = {"assemble_messages": True, "compression": True}
@@ -390,7 +399,7 @@ async def types(rounds: int, port: int) -> None:
 SCENARIOS: dict[str, Scenario] = {
     f.__name__: f
     for f in (
-        connections, loop_transports, tls, messages, keepalive, servers, loops,
+        connections, loop_transports, tls, loop_tls, messages, keepalive, servers, loops,
         aborted, raising, garbage, timeouts, refused, tls_refused, unreachable, cancelled,
         unanswered,
         frames, transports, types,

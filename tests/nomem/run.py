@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import faulthandler
+import functools
 import gc
 import importlib.util
 import logging
@@ -27,9 +28,10 @@ import sys
 import sysconfig
 import tempfile
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Optional
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -68,6 +70,13 @@ def build() -> Any:
 nomem = build()
 
 
+# What a loop's transport calls of its protocol.
+CALLED_BY_LOOPS = (
+    "connection_made", "connection_lost", "get_buffer", "buffer_updated", "eof_received",
+    "pause_writing", "resume_writing",
+)  # fmt: skip
+
+
 class Phase:
     """Whether what is ours is counted at the moment."""
 
@@ -78,6 +87,8 @@ def ours(callback: Any) -> bool:
     owner = getattr(callback, "__self__", callback)
     if getattr(type(callback), "__name__", "") == "partial":
         owner = getattr(callback.func, "__self__", callback.func)
+    if hasattr(callback, "is_counted"):
+        return False  # is counted by itself
     names = (type(owner).__module__, getattr(callback, "__module__", None) or "")
     return any(name.startswith("picows_c") for name in names)
 
@@ -115,6 +126,13 @@ class Loop(asyncio.SelectorEventLoop):
 
     def create_future(self) -> Any:
         return Future(loop=self)
+
+    def create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        nomem.pause()
+        try:
+            return Uncounted(super().create_connection(*args, **kwargs))
+        finally:
+            nomem.resume()
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
         # Not counted: where asyncio's own fails it leaves the descriptor in its selector.
@@ -159,6 +177,76 @@ class Stepped:
                 step = self.coroutine.send
             except BaseException as error:
                 step, value = self.coroutine.throw, error
+
+
+class Uncounted(Stepped):
+    """A coroutine of asyncio's that our code waits for: its steps are not counted."""
+
+    def __await__(self) -> Any:
+        step, value = self.coroutine.send, None
+        while True:
+            nomem.pause()
+            try:
+                waits = step(value)
+            except StopIteration as end:
+                return end.value
+            finally:
+                nomem.resume()
+            try:
+                value = yield waits
+                step = self.coroutine.send
+            except BaseException as error:
+                step, value = self.coroutine.throw, error
+
+
+def counted(method: Any) -> Any:
+    def calling(*args: Any) -> Any:
+        return call(method, *args)
+
+    calling.is_counted = True  # type: ignore[attr-defined]
+    return calling
+
+
+def uncounted(method: Any) -> Any:
+    @functools.wraps(method)
+    def paused(*args: Any, **kwargs: Any) -> Any:
+        nomem.pause()
+        try:
+            return method(*args, **kwargs)
+        finally:
+            nomem.resume()
+
+    return paused
+
+
+# Not counted, though our code calls them: where these fail half-way, asyncio leaves a descriptor in
+# its selector, or never says that a connection is lost.
+_ASYNCIOS = {
+    asyncio.selector_events.BaseSelectorEventLoop: (
+        "_add_reader", "_remove_reader", "_add_writer", "_remove_writer",
+    ),
+    asyncio.selector_events._SelectorTransport: ("close", "abort", "_force_close"),
+    asyncio.selector_events._SelectorSocketTransport: ("write",),
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def loop_calls_counted() -> Iterator[None]:
+    """Count what asyncio's transports call of ours, as the loop's own calls are counted."""
+    changed = [
+        (kind, name, counted(getattr(kind, name)))
+        for kind in (picows_c.client.ClientProtocol, picows_c.server.ServerProtocol)
+        for name in CALLED_BY_LOOPS
+    ]
+    changed += [
+        (owner, name, uncounted(getattr(owner, name)))
+        for owner, names in _ASYNCIOS.items()
+        for name in names
+    ]
+    with contextlib.ExitStack() as stack:
+        for owner, name, method in changed:
+            stack.enter_context(mock.patch.object(owner, name, method))
+        yield
 
 
 # ---- the connection ----
@@ -365,7 +453,8 @@ async def disconnect(listener: Listener, reader: Any, writer: Any) -> None:
 
 Steps = Callable[[Listener, Any, Any], Awaitable[None]]
 # name: the steps, whether our side is the client, TLS, the options, whether opening is counted.
-SCENARIOS: dict[str, tuple[Steps, bool, bool, dict[str, Any], bool]] = {
+Scenario = tuple[Steps, bool, bool, dict[str, Any], bool]
+SCENARIOS: dict[str, Scenario] = {
     "connect": (nothing, True, False, {}, True),
     "accept": (nothing, False, False, {}, True),
     "receive": (receive, False, False, {}, False),
@@ -384,6 +473,11 @@ SCENARIOS: dict[str, tuple[Steps, bool, bool, dict[str, Any], bool]] = {
     "close-tls": (close, False, True, {}, False),
     "disconnect-tls": (disconnect, False, True, {}, False),
 }
+LOOP: dict[str, Any] = {"transport": "loop"}
+SCENARIOS.update({
+    f"loop-{name}": (steps, is_client, is_tls, {**LOOP, **options}, counts)
+    for name, (steps, is_client, is_tls, options, counts) in SCENARIOS.items()
+})  # fmt: skip
 
 
 def is_memory(error: Any) -> bool:
@@ -512,7 +606,8 @@ def main() -> None:
         problems: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context, to=problems: to.append(context))
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(run(name, args.first, problems))
+        with loop_calls_counted() if name.startswith("loop-") else contextlib.nullcontext():
+            loop.run_until_complete(run(name, args.first, problems))
         loop.close()
         gc.collect()
 

@@ -5,7 +5,7 @@
 
 Every size, plain and TLS, both ways of the bytes, frames and compressed messages, short and long
 connections, pings, every kind of end, and peers on both sides that break the rules. Server and
-clients are processes of their own. (On uvloop memory grows with its own TLS transports.)
+clients are processes of their own.
 """
 
 from __future__ import annotations

@@ -199,7 +199,8 @@ async def broken_client(dice: random.Random, counts: Counts, ports: dict[str, in
         end = dice.randrange(3)
         if end == 0:
             sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if sock is not None:  # uvloop knows it no more once the server has closed
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif end == 1:
             writer.write_eof()
             with contextlib.suppress(asyncio.TimeoutError):
