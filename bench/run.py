@@ -185,6 +185,12 @@ class Process:
     def kill(self) -> None:
         self._popen.kill()
 
+    def finish(self) -> None:
+        """Let the process end by itself: with its standard input."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+        self._popen.wait()
+
     def end(self) -> None:
         self._popen.kill()
         self._popen.wait()

@@ -1,0 +1,191 @@
+"""Instructions of a whole process for each message, beside picows, counted by callgrind.
+
+    python bench/whole.py --peer build/picows/bin/python [--loops uvloop asyncio] [WORK ...]
+
+The process that is measured runs under valgrind with a number of messages, and with more; the
+difference is without start and end. It has everything: interpreter, event loop, library, callback;
+not the kernel. The other end is the reference of bench/c. "loop alone" is what nobody can avoid: a
+callback of loop.add_reader() that receives a byte and sends one. Instructions do not depend on what
+else the machine does: this is the user CPU of bench/compare.py without its noise (and without its
+cache misses).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from run import WORKER, Bench, NotHere, Process, server_frame, started
+
+LIBRARIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "picows_c": ("picows_c", {}),
+    "picows_c, loop's way": ("picows_c", {"transport": "loop"}),
+    "picows, aiofastnet": ("picows", {"use_aiofastnet": True}),
+    "picows, loop's transports": ("picows", {"use_aiofastnet": False}),
+}
+ALONE = "loop alone"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What one process does ``few`` times and then ``many`` times."""
+
+    role: str
+    load: str
+    is_server: bool
+    size: int
+    few: int
+    many: int
+
+
+WORKS = {
+    "echo, server": Whole("echo", "ask", True, 256, 2_000, 12_000),
+    "echo, client": Whole("ask", "echo", False, 256, 2_000, 12_000),
+    "stream": Whole("sink", "source", False, 32, 20_000, 120_000),
+}
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---- the loop alone ----
+
+
+async def alone(count: int) -> int:
+    """Pass a byte to and fro with a child of ours, ``count`` times; return who that is."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        while theirs.recv(1):
+            theirs.send(b".")
+        os._exit(0)
+    theirs.close()
+    ours.setblocking(False)
+    left = count
+
+    def readable() -> None:
+        nonlocal left
+        ours.recv(1)
+        left -= 1
+        if left == 0:
+            done.set_result(None)
+        else:
+            ours.send(b".")
+
+    loop.add_reader(ours, readable)
+    ours.send(b".")
+    await done
+    loop.remove_reader(ours)
+    ours.close()
+    return child
+
+
+# ---- counting ----
+
+
+def callgrind(bench: Bench, python: str, command: list[str]) -> list[str]:
+    valgrind = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out_of(bench)}"]
+    return [*bench.pin(0), *valgrind, python, *command]
+
+
+def out_of(bench: Bench) -> Path:
+    return bench.folder / "callgrind.out"
+
+
+def counted(bench: Bench) -> int:
+    totals = re.search(r"^(?:totals|summary): (\d+)", out_of(bench).read_text(), re.MULTILINE)
+    assert totals is not None
+    return int(totals[1])
+
+
+def once(bench: Bench, work: Whole, loop: str, name: str, count: int) -> int:
+    """Return the instructions of a process with so many messages."""
+    if name == ALONE:
+        command = callgrind(bench, sys.executable, [__file__, "--alone", loop, str(count)])
+        process = Process(name, command)
+        with started([process]):
+            process.answer()
+            process.finish()
+        return counted(bench)
+    library, options = LIBRARIES[name]
+    rest = ["--size", str(work.size), "--count", str(count)]
+    measured = [str(WORKER), work.role, library, loop, "--options", json.dumps(options), *rest]
+    command = callgrind(bench, bench.python(library), measured)
+    load = [*bench.pin(1), str(bench.reference()), work.load]
+    if work.load == "source":
+        frames = bench.folder / "frames"
+        frames.write_bytes(server_frame(bytes(work.size), 0x82) * 2000)
+        load += ["--file", str(frames)]
+    else:
+        load += rest
+    first, second = (command, load) if work.is_server else (load, command)
+    server = Process(f"the server of {name}", first)
+    with started([server]):
+        client = Process(f"the client of {name}", [*second, "--port", str(server.answer())])
+        with started([client]):
+            process = server if work.is_server else client
+            process.answer()
+            process.finish()
+    return counted(bench)
+
+
+def for_each(bench: Bench, work: Whole, loop: str, name: str) -> float:
+    progress(f"{loop}: {name}")
+    few, many = (once(bench, work, loop, name, count) for count in (work.few, work.many))
+    # (A meter warms up with a tenth of the messages.)
+    factor = 1.0 if name == ALONE else 1.1
+    return (many - few) / (work.many - work.few) / factor
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--alone"]:
+        run = importlib.import_module(sys.argv[2]).run
+        os.waitpid(run(alone(int(sys.argv[3]))), 0)
+        print("0", flush=True)
+        return
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"of {', '.join(WORKS)}; all")
+    parser.add_argument("--loops", nargs="+", default=["uvloop", "asyncio"])
+    parser.add_argument("--peer", help="a Python with picows")
+    args = parser.parse_args()
+    unknown = set(args.works) - set(WORKS)
+    if unknown:
+        parser.error(f"no such work: {', '.join(sorted(unknown))}")
+    if not shutil.which("valgrind"):
+        parser.error("valgrind is needed")
+    os.environ["PYTHONHASHSEED"] = "0"  # hashes decide how dicts are walked
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(Path(temporary), peer=args.peer)
+        for title in args.works or WORKS:
+            work = WORKS[title]
+            print(f"{title}, {work.size} B: instructions for each message")
+            for loop in args.loops:
+                names = [*LIBRARIES, *([] if work.role == "sink" else [ALONE])]
+                for name in names:
+                    try:
+                        number = for_each(bench, work, loop, name)
+                    except NotHere as error:
+                        progress(f"{name}: {error}")
+                        continue
+                    print(f"  {loop:8} {name:26} {number:>10,.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
