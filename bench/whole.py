@@ -64,7 +64,7 @@ def progress(text: str) -> None:
 
 
 async def alone(count: int) -> int:
-    """Pass a byte to and fro with a child of ours, ``count`` times; return who that is."""
+    """Pass a byte back and forth with a child of ours, ``count`` times; return who that is."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
     ours, theirs = socket.socketpair()
