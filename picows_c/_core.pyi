@@ -331,6 +331,9 @@ class Poller:
     @property
     def count(self) -> int:
         """int: how many sockets it has, listening ones too."""
+    @property
+    def turns(self) -> int:
+        """int: how often the loop has called."""
     def fileno(self) -> int:
         """Return the descriptor that the loop watches, or -1."""
     def _turn(self) -> None:

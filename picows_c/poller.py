@@ -54,12 +54,6 @@ class Poller(_core.Poller):
             loop.remove_reader(self.fileno())
             loop.call_soon(self.fileno)  # holds us until the next iteration
 
-    def _wake(self) -> None:
-        """Come back without an event; called from C."""
-        loop = self._loop()
-        if loop is not None:
-            loop.call_soon(self._turn)
-
 
 def poller_of(loop: asyncio.AbstractEventLoop) -> Optional[Poller]:
     """Return the loop's poller, None where there cannot be one."""

@@ -82,7 +82,6 @@ def test_receiving_large_frames_allocates_nothing(found, role):
     assert found[f"{role} receives 65536"] == NONE
 
 
-@pytest.mark.xfail(strict=True, reason="a turn that ends early goes on by loop.call_soon()")
 @pytest.mark.parametrize("role", ROLES)
 def test_flood_allocates_nothing(found, role):
     assert found[f"{role} receives a flood"] == NONE

@@ -9,73 +9,72 @@ from helpers import EchoListener, Recorder
 from raw import TEXT, against, soon, upgraded
 
 from picows_c import WSMsgType
-from picows_c.poller import Poller, has_poller
+from picows_c.poller import has_poller, poller_of
 
 needs_poller = pytest.mark.skipif(not has_poller(), reason="there is no poller here")
 
 
-@pytest.fixture
-def wakes(monkeypatch):
-    """How often a poller came back by itself."""
-    count = []
-    wake = Poller._wake
-    monkeypatch.setattr(Poller, "_wake", lambda self: (count.append(1), wake(self))[1])
-    return count
+def turns() -> int:
+    """How often the loop has called its poller."""
+    return poller_of(asyncio.get_running_loop()).turns
 
 
-async def settled(wakes) -> int:
-    """Wait until the poller sleeps; return how often it came back until then."""
+async def settled() -> None:
+    """Wait until the poller sleeps."""
     while True:
-        before = len(wakes)
-        # Far longer than one turn of the loop.
+        before = turns()
+        # Far longer than one iteration of the loop.
         await asyncio.sleep(0.1)
-        if len(wakes) == before:
-            return before
+        if turns() == before:
+            return
+
+
+async def came_back() -> bool:
+    """Whether two iterations of the loop had a turn of the poller, with nothing to do for it."""
+    before = turns()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return turns() > before
 
 
 @needs_poller
 @pytest.mark.parametrize("seconds", [0.02, 0.3])
-async def test_it_asks_for_so_long_and_then_sleeps(plain, way, wakes, seconds):
+async def test_it_asks_for_so_long_and_then_sleeps(plain, way, seconds):
     listener = Recorder()
     async with against(plain, "server", listener, busy_poll=seconds) as peer:
-        await settled(wakes)
-        wakes.clear()
+        await settled()
         loop = asyncio.get_running_loop()
         peer.send(TEXT, b"x")
         await soon(listener.frames.get())
         began = loop.time()
         if way == "loop":
-            assert await settled(wakes) == 0
+            assert not await came_back()
             return
         # It goes on until then, however slow the machine is; and no longer.
-        while wakes and loop.time() - began < seconds / 2:
-            count = len(wakes)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert len(wakes) > count or loop.time() - began >= seconds / 2
-        assert await settled(wakes) > 0
+        while loop.time() - began < seconds / 2:
+            assert await came_back() or loop.time() - began >= seconds / 2
+        await settled()
 
 
 @needs_poller
-async def test_without_it_the_poller_sleeps(plain, wakes):
+async def test_without_it_the_poller_sleeps(plain):
     listener = Recorder()
     async with against(plain, "server", listener) as peer:
-        await settled(wakes)
-        wakes.clear()
+        await settled()
         peer.send(TEXT, b"x")
         await soon(listener.frames.get())
-        assert await settled(wakes) == 0
+        assert not await came_back()
 
 
 @needs_poller
-async def test_the_last_connection_ends_it(plain, wakes):
+async def test_the_last_connection_ends_it(plain):
     listener = Recorder()
     async with against(plain, "client", listener, busy_poll=1.0) as peer:
         peer.send(TEXT, b"x")
         await soon(listener.frames.get())
         listener.transport.disconnect(False)
         await soon(listener.disconnected.wait())
-        await settled(wakes)
+        await settled()
 
 
 async def test_others_have_their_turn(plain):

@@ -351,9 +351,7 @@ async def test_python_calls_are_seen(plain):
 
 @pytest.mark.skipif(_core.POLLER is None, reason="no poller here")
 @pytest.mark.parametrize("way", ["auto"])
-async def test_a_turn_of_the_poller_makes_no_python_call_at_all(plain, example, monkeypatch):
-    # What a turn leaves it asks the loop to call again for; here that is done in any case.
-    monkeypatch.setattr(poller.Poller, "_wake", staticmethod(int))
+async def test_a_turn_of_the_poller_makes_no_python_call_at_all(plain, example):
     turn = poller.poller_of(asyncio.get_running_loop())._turn
     names: Counter[tuple[str, str]] = Counter()
     async with flooded(plain, example.echo(), COUNT) as sock:

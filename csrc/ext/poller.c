@@ -4,8 +4,6 @@
 
 #ifdef WS_POLL_KIND
 
-#  include <unistd.h>
-
 #  include "acceptor.h"
 #  include "clock.h"
 #  include "raise.h"
@@ -158,6 +156,20 @@ poller_serve_hot(PollerObject *p, struct pyws_budget *budget)
     return got;
 }
 
+/* Drops the waker's event: it has done its work.  Returns how many are left. */
+static int
+poller_skip_waker(struct ws_poll_event *events, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (events[i].token == WS_POLL_WAKER) {
+            memmove(events + i, events + i + 1,
+                    (size_t)(n - i - 1) * sizeof(*events));
+            return n - 1;
+        }
+    }
+    return n;
+}
+
 static int
 poller_serve_events(PollerObject *p, struct pyws_budget *budget)
 {
@@ -169,6 +181,9 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
     if (n < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
+    }
+    if (p->awake) {
+        n = poller_skip_waker(events, n);
     }
     for (i = 0; rc == 0 && i < n; i++) {
         /* The budget bounds frames and bytes, not events: each gets its read,
@@ -210,8 +225,27 @@ poller_abandon(PollerObject *p, int shut)
         }
     }
     if (poll >= 0) {
-        (void)close(poll);
+        ws_poll_close(poll, w->waker);
     }
+}
+
+/* Has the loop come back without an event, or not any more.  The kernel object
+ * is readable for as long as that: the loop allocates nothing for it, and does
+ * its other work once in between. */
+static int
+poller_set_awake(PollerObject *p, int awake)
+{
+    struct pyws_watch *w = &p->base.watch;
+
+    if (p->awake == awake || w->poll < 0) {
+        return 0;
+    }
+    if (ws_poll_wake(w->poll, w->waker, awake) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    p->awake = (uint8_t)awake;
+    return 0;
 }
 
 static int
@@ -225,6 +259,7 @@ poller_turn(PollerObject *p)
     }
     Py_INCREF(p);
     p->turning = 1;
+    p->turns++;
     rc = p->base.watch.pending_len == 0 ? poller_serve_hot(p, &budget) : 0;
     if (rc == 0) {
         rc = poller_serve_pending(p, &budget);
@@ -241,8 +276,8 @@ poller_turn(PollerObject *p)
     PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
     /* Busy polling goes through the loop, too: its timers and what else is
      * ready have their turn, and a task that answers runs. */
-    if ((p->base.watch.pending_len > 0 || poller_is_busy(p)) &&
-        p->base.watch.poll >= 0 && p->base.watch.wake(&p->base.watch) < 0) {
+    if (poller_set_awake(
+            p, p->base.watch.pending_len > 0 || poller_is_busy(p)) < 0) {
         if (raised != NULL) {
             PyErr_WriteUnraisable((PyObject *)p);
         }
@@ -270,15 +305,8 @@ static int
 poller_wake(struct pyws_watch *w)
 {
     PollerObject *p = poller_of(w);
-    if (p->turning || p->scheduled) {
-        return 0; /* the turn looks at its end; or the loop will */
-    }
-    p->scheduled = 1;
-    if (poller_call(w, "_wake") < 0) {
-        p->scheduled = 0;
-        return -1;
-    }
-    return 0;
+    /* A turn looks at its end. */
+    return p->turning ? 0 : poller_set_awake(p, 1);
 }
 
 static int
@@ -317,7 +345,6 @@ Poller_turn(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     PollerObject *p = (PollerObject *)self;
     poller_enter(p);
-    p->scheduled = 0;
     if (poller_turn(p) < 0) {
         return NULL;
     }
@@ -343,6 +370,12 @@ Poller_get_count(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLong(((PollerObject *)self)->base.watch.used);
 }
 
+static PyObject *
+Poller_get_turns(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(((PollerObject *)self)->turns);
+}
+
 /* ---- life ---- */
 
 static PyObject *
@@ -361,7 +394,7 @@ Poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     p->state = state;
     p->base.thread = PyThread_get_thread_ident();
     p->generation = state->fork_generation;
-    pyws_watch_init(&p->base.watch, ws_poll_open());
+    pyws_watch_init(&p->base.watch);
     p->base.watch.wake = poller_wake;
     p->base.watch.first = poller_first;
     p->base.watch.last = poller_last;
@@ -423,6 +456,8 @@ static PyMethodDef Poller_methods[] = {
 static PyGetSetDef Poller_getset[] = {
     {"count", Poller_get_count, NULL,
      "int: how many sockets it has, listening ones too.", NULL},
+    {"turns", Poller_get_turns, NULL, "int: how often the loop has called.",
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

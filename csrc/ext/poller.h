@@ -23,8 +23,10 @@ typedef struct {
     unsigned generation;
     /* turning is 1 while a turn is on the stack. */
     uint8_t turning;
-    /* scheduled is 1 while the loop will call us without an event. */
-    uint8_t scheduled;
+    /* awake is 1 while the loop calls us in each of its iterations. */
+    uint8_t awake;
+    /* turns counts how often it has. */
+    uint64_t turns;
     PyObject *weakrefs;
 } PollerObject;
 

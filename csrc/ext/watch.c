@@ -3,10 +3,10 @@
 #ifdef WS_POLL_KIND
 
 void
-pyws_watch_init(struct pyws_watch *w, int poll)
+pyws_watch_init(struct pyws_watch *w)
 {
     memset(w, 0, sizeof(*w));
-    w->poll = poll;
+    w->poll = ws_poll_open(&w->waker);
     w->free = PYWS_NO_SLOT;
 }
 

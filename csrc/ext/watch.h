@@ -50,6 +50,8 @@ struct pyws_watch {
     /* poll is the kernel object; -1 once it is gone: closed, or ours no more
      * after a fork. */
     int poll;
+    /* waker belongs to it: see ws_poll_open(). */
+    int waker;
     struct pyws_slot *slots;
     uint32_t cap, used, free;
     /* pending[0..pending_len) are tokens of slots with unread input; it has
@@ -81,8 +83,9 @@ typedef struct {
     struct pyws_watch watch;
 } pyws_watcher;
 
-/* pyws_watch_init makes an empty table over |poll|. */
-void pyws_watch_init(struct pyws_watch *w, int poll);
+/* pyws_watch_init makes an empty table over a new kernel object; where there is
+ * none |w->poll| is -1, and errno set. */
+void pyws_watch_init(struct pyws_watch *w);
 
 /* pyws_watch_free frees the table's memory; no slot has an owner any more. */
 void pyws_watch_free(struct pyws_watch *w);

@@ -3,6 +3,8 @@
 
 #  include <errno.h>
 #  include <sys/epoll.h>
+#  include <sys/eventfd.h>
+#  include <unistd.h>
 
 #  include "ws_poll.h"
 
@@ -26,9 +28,37 @@ epoll_bits(unsigned bits)
 }
 
 int
-ws_poll_open(void)
+ws_poll_open(int *waker)
 {
-    return epoll_create1(EPOLL_CLOEXEC);
+    int poll = epoll_create1(EPOLL_CLOEXEC);
+    if (poll < 0) {
+        return -1;
+    }
+    /* It is always readable; whether anybody looks decides ws_poll_wake(). */
+    *waker = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (*waker < 0 || ws_poll_add(poll, *waker, 0, WS_POLL_WAKER) < 0) {
+        int error = errno;
+        ws_poll_close(poll, *waker);
+        errno = error;
+        return -1;
+    }
+    return poll;
+}
+
+void
+ws_poll_close(int poll, int waker)
+{
+    if (waker >= 0) {
+        (void)close(waker);
+    }
+    (void)close(poll);
+}
+
+int
+ws_poll_wake(int poll, int waker, int on)
+{
+    unsigned bits = on ? WS_POLL_IN : 0;
+    return ws_poll_change(poll, waker, 0, bits, WS_POLL_WAKER);
 }
 
 int

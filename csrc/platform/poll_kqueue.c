@@ -1,12 +1,12 @@
 /* poll_kqueue.c - the poller's kernel side on macOS and the BSDs. */
-#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || \
-    defined(__OpenBSD__) || defined(__DragonFly__)
+#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__DragonFly__)
 
 #  include <errno.h>
 #  include <fcntl.h>
 #  include <sys/types.h>
 #  include <sys/event.h>
 #  include <sys/time.h>
+#  include <unistd.h>
 
 #  include "ws_poll.h"
 
@@ -46,13 +46,31 @@ kqueue_read_flags(unsigned bits)
 }
 
 int
-ws_poll_open(void)
+ws_poll_open(int *waker)
 {
     int poll = kqueue();
     if (poll >= 0) {
         (void)fcntl(poll, F_SETFD, FD_CLOEXEC);
     }
+    *waker = -1;
     return poll;
+}
+
+void
+ws_poll_close(int poll, int waker)
+{
+    (void)waker;
+    (void)close(poll);
+}
+
+int
+ws_poll_wake(int poll, int waker, int on)
+{
+    struct kevent change;
+    (void)waker;
+    EV_SET(&change, 0, EVFILT_USER, on ? EV_ADD : EV_DELETE,
+           on ? NOTE_TRIGGER : 0, 0, (void *)(uintptr_t)WS_POLL_WAKER);
+    return kqueue_apply(poll, &change, 1);
 }
 
 int

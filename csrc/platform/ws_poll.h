@@ -14,8 +14,7 @@
 /* WS_POLL_KIND names the implementation; without one there is no poller. */
 #if defined(__linux__)
 #  define WS_POLL_KIND "epoll"
-#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || \
-    defined(__OpenBSD__) || defined(__DragonFly__)
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__DragonFly__)
 #  define WS_POLL_KIND "kqueue"
 #endif
 
@@ -35,12 +34,23 @@ struct ws_poll_event {
     unsigned bits;
 };
 
+/* The token of the waker: no slot has it. */
+#define WS_POLL_WAKER UINT64_MAX
+
 /* The most that one ws_poll_wait() reports. */
 #define WS_POLL_BATCH 128
 
 /* ws_poll_open returns a new descriptor, not inherited by exec, or -1 with
- * errno set. */
-int ws_poll_open(void);
+ * errno set.  |*waker| is a second one where waking takes one, else -1. */
+int ws_poll_open(int *waker);
+
+/* ws_poll_close closes both; what was watched is not touched. */
+void ws_poll_close(int poll, int waker);
+
+/* ws_poll_wake has |poll| be readable whatever happens, and ws_poll_wait()
+ * report WS_POLL_WAKER, from now on; with |on| 0 no longer.  To be called where
+ * that changes.  Returns 0 or -1 with errno. */
+int ws_poll_wake(int poll, int waker, int on);
 
 /* ws_poll_add begins to watch |fd| for |bits|.  Returns 0 or -1 with errno. */
 int ws_poll_add(int poll, int fd, unsigned bits, uint64_t token);

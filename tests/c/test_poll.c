@@ -12,11 +12,23 @@
 #  include <fcntl.h>
 #  include <netinet/in.h>
 #  include <poll.h>
+#  include <sys/epoll.h>
 #  include <sys/socket.h>
 #  include <unistd.h>
 
 #  include "sockio.h"
 #  include "ws_poll.h"
+
+/* The waker of the poller that was opened last. */
+static int waker;
+
+static int
+opened(void)
+{
+    int poll = ws_poll_open(&waker);
+    CHECK(poll >= 0);
+    return poll;
+}
 
 static void
 pair(int fds[2])
@@ -88,7 +100,7 @@ expect(int poll, uint64_t token, unsigned bits)
 static void
 test_in_and_out(void)
 {
-    int fds[2], poll = ws_poll_open();
+    int fds[2], poll = opened();
     uint64_t token = (uint64_t)0xFEDCBA98 << 32 | 0x76543210;
     char c;
 
@@ -126,14 +138,14 @@ test_in_and_out(void)
     ws_poll_remove(poll, fds[0], WS_POLL_IN);
     close(fds[0]);
     close(fds[1]);
-    close(poll);
+    ws_poll_close(poll, waker);
 }
 
 /* The poller is watched itself. */
 static void
 test_nested(void)
 {
-    int fds[2], inner = ws_poll_open(), outer = ws_poll_open();
+    int fds[2], outer = epoll_create1(0), inner = opened();
     char c;
 
     pair(fds);
@@ -149,7 +161,7 @@ test_nested(void)
     expect(outer, 0, 0);
     close(fds[0]);
     close(fds[1]);
-    close(inner);
+    ws_poll_close(inner, waker);
     close(outer);
 }
 
@@ -157,7 +169,7 @@ test_nested(void)
 static void
 test_hup_is_an_edge(void)
 {
-    int fds[2], poll = ws_poll_open();
+    int fds[2], poll = opened();
 
     tcp(fds);
     CHECK_INT(ws_poll_add(poll, fds[1], WS_POLL_HUP, 3), 0);
@@ -176,7 +188,7 @@ test_hup_is_an_edge(void)
     ws_poll_remove(poll, fds[1], WS_POLL_IN);
     close(fds[0]);
     close(fds[1]);
-    close(poll);
+    ws_poll_close(poll, waker);
 }
 
 static void
@@ -188,7 +200,7 @@ test_reset(void)
     char buffer[8];
 
     for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
-        int fds[2], poll = ws_poll_open();
+        int fds[2], poll = opened();
         check_context("watched for %u", watched[i]);
         tcp(fds);
         CHECK_INT(ws_poll_add(poll, fds[1], watched[i], 4), 0);
@@ -207,7 +219,7 @@ test_reset(void)
         ws_poll_remove(poll, fds[1], watched[i]);
         expect(poll, 0, 0);
         close(fds[1]);
-        close(poll);
+        ws_poll_close(poll, waker);
     }
 }
 
@@ -230,7 +242,7 @@ test_error_is_taken_once(void)
 static void
 test_tokens(void)
 {
-    int fds[2], more[2], poll = ws_poll_open();
+    int fds[2], more[2], poll = opened();
 
     pair(fds);
     CHECK_INT(ws_poll_add(poll, fds[0], WS_POLL_IN, 10), 0);
@@ -259,7 +271,7 @@ test_tokens(void)
     close(fds[1]);
     close(more[0]);
     close(more[1]);
-    close(poll);
+    ws_poll_close(poll, waker);
 }
 
 #  define MANY 300
@@ -268,7 +280,7 @@ static void
 test_more_than_a_batch(void)
 {
     static int fds[MANY][2];
-    int poll = ws_poll_open(), turns = 0, left = MANY;
+    int poll = opened(), turns = 0, left = MANY;
     uint8_t seen[MANY] = {0};
     struct ws_poll_event events[WS_POLL_BATCH];
     char c;
@@ -306,13 +318,13 @@ test_more_than_a_batch(void)
         close(fds[i][0]);
         close(fds[i][1]);
     }
-    close(poll);
+    ws_poll_close(poll, waker);
 }
 
 static void
 test_poll_errors(void)
 {
-    int fds[2], poll = ws_poll_open(), file = open("/proc/self/exe", O_RDONLY);
+    int fds[2], poll = opened(), file = open("/proc/self/exe", O_RDONLY);
     struct ws_poll_event events[1];
 
     pair(fds);
@@ -333,7 +345,7 @@ test_poll_errors(void)
     close(file);
     close(fds[0]);
     close(fds[1]);
-    close(poll);
+    ws_poll_close(poll, waker);
 }
 
 static void
@@ -483,9 +495,46 @@ test_close(void)
     }
 }
 
+/* The waker makes the poller readable until it is told otherwise, and says so
+ * beside what else there is. */
+static void
+test_waker(void)
+{
+    int fds[2], outer = epoll_create1(0), poll = opened();
+    struct ws_poll_event events[WS_POLL_BATCH];
+
+    CHECK_INT(ws_poll_add(outer, poll, WS_POLL_IN, 1), 0);
+    pair(fds);
+    CHECK_INT(ws_poll_add(poll, fds[0], WS_POLL_IN, 7), 0);
+    expect(outer, 0, 0);
+    for (int round = 0; round < 3; round++) {
+        CHECK_INT(ws_poll_wake(poll, waker, 1), 0);
+        for (int i = 0; i < 3; i++) {
+            expect(outer, 1, WS_POLL_IN);
+            expect(poll, WS_POLL_WAKER, WS_POLL_IN);
+        }
+        CHECK_INT(write(fds[1], "x", 1), 1);
+        CHECK_INT(ws_poll_wait(poll, events, WS_POLL_BATCH), 2);
+        CHECK(events[0].token == 7 || events[1].token == 7);
+        CHECK(events[0].token == WS_POLL_WAKER ||
+              events[1].token == WS_POLL_WAKER);
+        CHECK_INT(ws_poll_wake(poll, waker, 0), 0);
+        expect(outer, 1, WS_POLL_IN);
+        expect(poll, 7, WS_POLL_IN);
+        CHECK_INT(recv(fds[0], events, sizeof(events), 0), 1);
+        expect(outer, 0, 0);
+        expect(poll, 0, 0);
+    }
+    close(fds[0]);
+    close(fds[1]);
+    close(outer);
+    ws_poll_close(poll, waker);
+}
+
 static const struct test tests[] = {
     {"in and out", test_in_and_out},
     {"one in another", test_nested},
+    {"the waker", test_waker},
     {"a hang-up is told once", test_hup_is_an_edge},
     {"a reset", test_reset},
     {"an error is taken once", test_error_is_taken_once},
