@@ -436,7 +436,7 @@ async def test_connection_that_comes_out_of_tls_afterwards_is_dropped(certificat
 
         _, transport = await begin_tls(peer, certificates.client())
         transport.write(request_bytes())
-        await until(lambda: made[0].transport is not None and made[0].transport.is_disconnected)
+        await until(lambda: made[0]._is_shutting and made[0].transport is None)
         transport.abort()
     assert factory.all == []
 
