@@ -424,7 +424,7 @@ def test_a_keyboard_interrupt_loses_no_edge(loop_kind, certificates):
     loop = new_loop(loop_kind)
     net = Net("ws", "auto", certificates)
     served = Served(Raises)
-    big = b"b" * 4_000_000
+    big = bytes(16_000_000)  # far more than the system takes
 
     async def begin():
         server = await ws_create_server(served, "127.0.0.1", 0)
