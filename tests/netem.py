@@ -67,6 +67,8 @@ class Direction:
 
     # seconds for which a packet is held back: time for others, if there are any
     HELD = 0.003
+    # so many are lost in a row at most: TCP waits twice as long each time, without a bound of ours
+    LOST_IN_A_ROW = 3
 
     def __init__(self, source: int, sink: int, conditions: Conditions, seed: str) -> None:
         self.source, self.sink = source, sink
@@ -78,6 +80,7 @@ class Direction:
         self._loop = asyncio.get_running_loop()
         self._is_open = True
         self._free_at = 0.0
+        self._lost_in_a_row = 0
         self._taken = self._newest = 0
         self._loop.add_reader(source, self._readable)
 
@@ -108,9 +111,11 @@ class Direction:
         if conditions.is_down:
             self._lose("is_down")
             return
-        if dice.random() < conditions.loss:
+        if dice.random() < conditions.loss and self._lost_in_a_row < self.LOST_IN_A_ROW:
+            self._lost_in_a_row += 1
             self._lose("loss")
             return
+        self._lost_in_a_row = 0
         wait = conditions.delay + dice.random() * conditions.jitter
         self.counts["delay"] += wait > 0
         if conditions.rate is not None:
