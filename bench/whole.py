@@ -52,7 +52,7 @@ class Whole:
 WORKS = {
     "echo, server": Whole("echo", "ask", True, 256, 2_000, 12_000),
     "echo, client": Whole("ask", "echo", False, 256, 2_000, 12_000),
-    "stream": Whole("sink", "source", False, 32, 20_000, 120_000),
+    "stream": Whole("sink", "source", False, 32, 100_000, 600_000),
 }
 
 
