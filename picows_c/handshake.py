@@ -283,13 +283,13 @@ def accept_for(key: str) -> str:
 _SUBPROTOCOL = "Sec-WebSocket-Protocol"
 
 
-def make_subprotocols(subprotocols: Iterable[str]) -> tuple[str, ...]:
+def make_subprotocols(subprotocols: Sequence[str]) -> tuple[str, ...]:
     """Check ``subprotocols=``. Raises TypeError, or ValueError for what is no token, or twice.
 
     RFC 6455, 4.1: "The elements that comprise this value MUST be non-empty strings ... and MUST all
     be unique strings."
     """
-    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Sequence):
         raise TypeError(f"subprotocols must be a sequence, not {type(subprotocols).__name__}")
     names = tuple(subprotocols)
     for name in names:
@@ -549,7 +549,7 @@ def _is_origin(origin: Optional[str], allowed: WSOrigin) -> bool:
 
 
 def make_chooser(
-    subprotocols: Union[Iterable[str], WSSubprotocolChooser, None],
+    subprotocols: Union[Sequence[str], WSSubprotocolChooser, None],
 ) -> Union[tuple[str, ...], WSSubprotocolChooser]:
     """Check a server's ``subprotocols=``. Raises what make_subprotocols() does."""
     if subprotocols is None:

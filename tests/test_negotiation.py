@@ -319,6 +319,11 @@ ARGUMENTS = [
     (TypeError, "subprotocols must be a sequence, not str", {"subprotocols": "chat"}),
     (TypeError, "subprotocols must be a sequence, not bytes", {"subprotocols": b"chat"}),
     (TypeError, "subprotocols must be a sequence, not int", {"subprotocols": 5}),
+    (
+        TypeError,
+        "subprotocols must be a sequence, not set",
+        {"subprotocols": {"chat", "superchat"}},
+    ),
     (TypeError, "subprotocols must hold str", {"subprotocols": [b"chat"]}),
     (TypeError, "subprotocols must hold str", {"subprotocols": [None]}),
     (ValueError, "subprotocols must be tokens", {"subprotocols": [""]}),
