@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from callgrind import counted, under_callgrind
 from paths import PATHS
 
 HERE = Path(__file__).resolve().parent
@@ -68,21 +68,16 @@ def instructions(folder: Path, name: str, count: int) -> tuple[int, int]:
     """Return what callgrind counts for a whole process, and the operations of each call."""
     out = folder / "callgrind.out"
     done = subprocess.run(
-        [
-            "valgrind", "--tool=callgrind", f"--callgrind-out-file={out}",
-            sys.executable, str(HERE / "paths.py"), name, str(count),
-        ],
+        under_callgrind(out, [sys.executable, str(HERE / "paths.py"), name, str(count)]),
         # (Hashes decide how dicts are walked.)
         env={**os.environ, "PYTHONPATH": str(folder), "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+    )
     if done.returncode != 0:
         sys.exit(f"{name} failed:\n{done.stderr}")
-    totals = re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.MULTILINE)
-    assert totals is not None
-    return int(totals[1]), int(done.stdout)
+    return counted(out), int(done.stdout)
 
 
 def for_each(revision: str, folder: Path, name: str) -> float:

@@ -17,7 +17,6 @@ import asyncio
 import importlib
 import json
 import os
-import re
 import shutil
 import socket
 import sys
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from callgrind import counted, under_callgrind
 from run import WORKER, Bench, NotHere, Process, server_frame, started
 
 LIBRARIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -98,34 +98,22 @@ async def alone(count: int) -> int:
 # ---- counting ----
 
 
-def callgrind(bench: Bench, python: str, command: list[str]) -> list[str]:
-    valgrind = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out_of(bench)}"]
-    return [*bench.pin(0), *valgrind, python, *command]
-
-
-def out_of(bench: Bench) -> Path:
-    return bench.folder / "callgrind.out"
-
-
-def counted(bench: Bench) -> int:
-    totals = re.search(r"^(?:totals|summary): (\d+)", out_of(bench).read_text(), re.MULTILINE)
-    assert totals is not None
-    return int(totals[1])
-
-
 def once(bench: Bench, work: Whole, loop: str, name: str, count: int) -> int:
     """Return the instructions of a process with so many messages."""
+    out = bench.folder / "callgrind.out"
     if name == ALONE:
-        command = callgrind(bench, sys.executable, [__file__, "--alone", loop, str(count)])
+        alone_with = [sys.executable, __file__, "--alone", loop, str(count)]
+        command = [*bench.pin(0), *under_callgrind(out, alone_with)]
         process = Process(name, command)
         with started([process]):
             process.answer()
             process.finish()
-        return counted(bench)
+        return counted(out)
     library, options = LIBRARIES[name]
     rest = ["--size", str(work.size), "--count", str(count)]
-    measured = [str(WORKER), work.role, library, loop, "--options", json.dumps(options), *rest]
-    command = callgrind(bench, bench.python(library), measured)
+    worker = [bench.python(library), str(WORKER), work.role, library, loop]
+    worker += ["--options", json.dumps(options), *rest]
+    command = [*bench.pin(0), *under_callgrind(out, worker)]
     load = [*bench.pin(1), str(bench.reference()), work.load]
     if work.load == "source":
         frames = bench.folder / "frames"
@@ -141,7 +129,7 @@ def once(bench: Bench, work: Whole, loop: str, name: str, count: int) -> int:
             process = server if work.is_server else client
             process.answer()
             process.finish()
-    return counted(bench)
+    return counted(out)
 
 
 def for_each(bench: Bench, work: Whole, loop: str, name: str) -> float:
