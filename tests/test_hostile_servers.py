@@ -135,25 +135,23 @@ async def a_slow_answer(server):
         await asyncio.sleep(0.001)
 
 
-@ends("WSInvalidMessageError")
-async def fields_without_end(server):
-    await server.asked()
-    await server.send(b"HTTP/1.1 101 OK\r\n")
-    await server.endlessly(b"X: y\r\n" * 100)
+def endless(begin: bytes, more: bytes):
+    """Begin an answer, and go on with the same for ever."""
+
+    async def attack(server):
+        await server.asked()
+        await server.send(begin)
+        await server.endlessly(more)
+
+    return attack
 
 
-@ends("WSInvalidMessageError")
-async def a_field_without_end(server):
-    await server.asked()
-    await server.send(b"HTTP/1.1 101 OK\r\nX: ")
-    await server.endlessly(b"y" * 1000)
-
-
-@ends("WSInvalidMessageError")
-async def a_reason_without_end(server):
-    await server.asked()
-    await server.send(b"HTTP/1.1 101 ")
-    await server.endlessly(b"OK " * 300)
+for name, begin, more in (
+    ("fields without end", b"HTTP/1.1 101 OK\r\n", b"X: y\r\n" * 100),
+    ("a field without end", b"HTTP/1.1 101 OK\r\nX: ", b"y" * 1000),
+    ("a reason without end", b"HTTP/1.1 101 ", b"OK " * 300),
+):
+    ATTACKS[name] = endless(begin, more), {"WSInvalidMessageError"}
 
 
 @ends("WSInvalidMessageError")
