@@ -79,7 +79,7 @@ pyws_out_send(pyws_state *state, int fd, const struct pyws_out *out,
         return 0; /* nothing sent: whoever queues the frame meets it again */
     }
     do {
-        size_t n = total - *sent < most ? total - *sent : most;
+        size_t left = total - *sent, n = left < most ? left : most;
         pyws_out_copy(out, *sent, piece->data, n);
         rc = out_took(ws_sock_send(fd, piece->data, n), n, sent);
     } while (rc == 1 && *sent < total);
