@@ -119,8 +119,7 @@ def once(bench: Bench, work: Whole, loop: str, name: str, count: int) -> int:
         frames = bench.folder / "frames"
         frames.write_bytes(server_frame(bytes(work.size), 0x82) * 2000)
         load += ["--file", str(frames)]
-    else:
-        load += rest
+    load += rest
     first, second = (command, load) if work.is_server else (load, command)
     server = Process(f"the server of {name}", first)
     with started([server]):

@@ -173,7 +173,6 @@ def message_receivers(compressed: bool) -> tuple[Contestant, ...]:
     mine: dict[str, Any] = {"assemble_messages": True}
     if compressed:
         mine["compression"] = True
-    # (What has a queue reads ahead of its consumer, by megabytes: few messages would flatter it.)
     return (
         ours("client", **mine),
         at("client", LAYER, Program("picows.websockets", {**LAYER_BEST, **more}), pace=0.5),

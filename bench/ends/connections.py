@@ -109,6 +109,8 @@ async def receive(lib: Any, args: Any, use: Any) -> None:
         if left == mark:
             assert len(message) == args.size
             mark = meter.reached()
+            if left > 0:
+                await connection.send(b"")
     leave(meter.figures)
 
 

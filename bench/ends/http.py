@@ -112,6 +112,8 @@ async def receive(lib: Any, args: Any, use: Any) -> None:
             if left == mark:
                 assert len(message.data) == args.size
                 mark = meter.reached()
+                if left > 0:
+                    await websocket.send_bytes(b"")
         leave(meter.figures)
 
 

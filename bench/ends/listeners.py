@@ -234,6 +234,7 @@ class Bystander:
 async def receive(lib: Any, args: Any, use: Any) -> None:
     meter = Meter(args.count)
     left, mark = meter.total, meter.count
+    binary = lib.WSMsgType.BINARY
 
     class Receiver(lib.WSListener):  # type: ignore[misc]
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
@@ -246,6 +247,8 @@ async def receive(lib: Any, args: Any, use: Any) -> None:
                 mark = meter.reached()
                 if mark < 0:
                     transport.disconnect(False)
+                else:
+                    transport.send(binary, b"")
 
     transport = await connect(lib, args, Receiver, meter.figures)
     await transport.wait_disconnected()
