@@ -349,7 +349,7 @@ async def ws_create_server(
         busy meanwhile. Timers, tasks and other connections have their turn as ever. It gains only
         where a second core is free. 0.0 for not at all; where the loop's own transports carry the
         bytes it changes nothing.
-    :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
+    :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,664.
     :param max_write_buffer_size: bytes that may wait to be written to a peer that reads too slowly;
         None for no limit.
     :param on_write_overflow: what becomes of a message beyond that: ``"disconnect"`` aborts the
