@@ -477,10 +477,10 @@ class Listening:
                 protocol.connection_made(transport)
             else:
                 context.run(protocol.connection_made, transport)
+            stream._start()
         except BaseException:
             self._give_up(protocol, stream)
             raise
-        stream._start()
 
     def _give_up(self, protocol: ServerProtocol, stream: Stream) -> None:
         stream.abort()
