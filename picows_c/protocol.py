@@ -124,7 +124,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self.transport = WSTransport(
             self,
             underlying,
-            _direct_fd(underlying),
+            -1 if isinstance(underlying, _core.Stream) else _direct_fd(underlying),
             self._is_client,
             self._options.enable_auto_pong,
             self._options.logger.isEnabledFor(PICOWS_DEBUG_LL),
@@ -134,7 +134,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         )
         if isinstance(underlying, _core.Stream):
             underlying._bind(self.transport, self._options.busy_poll)
-        self._arm(self._options.handshake_timeout, self._handshake_timed_out)
+        self._await_handshake()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Tell whoever waits; then let go of everything."""
@@ -269,6 +269,10 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             self._fail_callback("on_ws_connected", error)
         if self._options.enable_auto_ping and self._is_alive():
             self._keep_alive().start()
+
+    def _await_handshake(self) -> None:
+        """Bound the time that the peer has for its part of the handshake."""
+        self._arm(self._options.handshake_timeout, self._handshake_timed_out)
 
     def _handshake_timed_out(self) -> None:
         raise NotImplementedError
