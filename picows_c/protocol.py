@@ -251,7 +251,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         assert transport is not None
         transport._response = response
         self.listener = listener
-        self._disarm()
+        if self._timer is not None:
+            self._disarm()
         self._is_open = True
         self._start_frames(
             transport,
@@ -467,10 +468,12 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     @_ends
     def disconnect(self, graceful: bool) -> None:
         """End the connection without a further frame."""
-        if self.transport is not None:
-            self.transport._note_cause(
+        transport = self.transport
+        # (A CLOSE of the peer's has been noted as the cause.)
+        if transport is not None and transport.disconnect_cause is None:
+            transport._note_cause(
                 self._cause_of_our_close(WSDisconnectKind.LOCAL_CLOSE)
-                if self.transport.is_close_frame_sent
+                if transport.is_close_frame_sent
                 else WSDisconnectCause(WSDisconnectKind.LOCAL_DISCONNECT, "local")
             )
         self._stop_frames()

@@ -178,7 +178,9 @@ class ServerProtocol(WSProtocol):
             offered, extensions = self._admit(fields) if is_upgrade(fields) else ([], [])
             answer = self._server_options.factory(request)
             response, listener = self._make_response(answer)
-            if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            # None: a 101 of ours, with nothing in it to be considered, merged or checked.
+            theirs = None if answer is not None and answer is listener else response
+            if theirs is not None and theirs.status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
                 return
             key = check_upgrade(method, fields)
@@ -188,8 +190,6 @@ class ServerProtocol(WSProtocol):
                 "Connection": "Upgrade",
                 "Sec-WebSocket-Accept": accept_for(key),
             }
-            # None: it is ours, with nothing in it that is to be considered, merged or checked.
-            theirs = None if answer is listener else response
             ours = self._server_options.subprotocols
             subprotocol = choose_subprotocol(request, offered, theirs, ours)
             if subprotocol is not None:
