@@ -159,7 +159,7 @@ class ClientProtocol(WSProtocol):
         self._refuse(WSInvalidMessageError(error, raw_header, raw_body))
 
     def _head_received(
-        self, status: int, head: bytes, version: bytes, fields: list[tuple[str, str]]
+        self, status: int, version: bytes, fields: list[tuple[str, str]], head: bytes
     ) -> None:
         """Check the response and open the connection; called by the reader."""
         if not self._is_awaited():
