@@ -42,8 +42,8 @@ def broadcast(
     """
 
 def mask_kernel() -> str:
-    """Return the name of the mask kernel of new connections: "avx2", "sse2",
-    "neon" or "generic". The environment variable PICOWS_C_MASK forces one.
+    """Return the name of the mask kernel of new connections: "avx512", "avx2",
+    "sse2", "neon" or "generic". The environment variable PICOWS_C_MASK forces one.
     """
 
 def _request_fields(head: bytes, /) -> list[tuple[str, str]]:

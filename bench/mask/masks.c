@@ -19,7 +19,7 @@
 
 #define LARGEST ((size_t)16 << 20)
 #define SLACK 256
-#define REPEATS 9
+#define REPEATS 25
 #define WHO 3
 
 static const size_t lengths[] = {

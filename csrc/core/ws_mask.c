@@ -41,6 +41,7 @@ mask_always_supported(void)
 /* Best first. */
 static const struct ws_mask_kernel mask_kernels[] = {
 #if defined(WS_MASK_X86)
+    {"avx512", ws_mask_avx512, ws_mask_avx512_supported},
     {"avx2", ws_mask_avx2, ws_mask_avx2_supported},
     {"sse2", ws_mask_sse2, mask_always_supported},
 #endif

@@ -20,7 +20,8 @@ typedef void (*ws_mask_fn)(uint8_t *dst, const uint8_t *src, size_t n,
                            const uint8_t key[4], unsigned phase);
 
 struct ws_mask_kernel {
-    /* name, as PICOWS_C_MASK spells it: "avx2", "sse2", "neon", "generic". */
+    /* name, as PICOWS_C_MASK spells it: "avx512", "avx2", "sse2",
+     * "neon", "generic". */
     const char *name;
     ws_mask_fn fn;
     /* supported returns whether this processor (and its operating system)

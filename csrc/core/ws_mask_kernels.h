@@ -22,6 +22,9 @@ void ws_mask_sse2(uint8_t *dst, const uint8_t *src, size_t n,
 void ws_mask_avx2(uint8_t *dst, const uint8_t *src, size_t n,
                   const uint8_t key[4], unsigned phase);
 int ws_mask_avx2_supported(void);
+void ws_mask_avx512(uint8_t *dst, const uint8_t *src, size_t n,
+                    const uint8_t key[4], unsigned phase);
+int ws_mask_avx512_supported(void);
 #endif
 
 /* Big-endian AArch64 numbers the lanes of a register the other way round than

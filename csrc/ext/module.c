@@ -40,9 +40,10 @@ static PyMethodDef module_methods[] = {
      METH_FASTCALL | METH_KEYWORDS, pyws_broadcast_doc},
     {"mask_kernel", module_mask_kernel, METH_NOARGS,
      "mask_kernel($module, /)\n--\n\n"
-     "Return the name of the mask kernel of new connections: \"avx2\", "
-     "\"sse2\",\n"
-     "\"neon\" or \"generic\". The environment variable PICOWS_C_MASK forces "
+     "Return the name of the mask kernel of new connections: \"avx512\", "
+     "\"avx2\",\n"
+     "\"sse2\", \"neon\" or \"generic\". The environment variable "
+     "PICOWS_C_MASK forces "
      "one."},
     {NULL, NULL, 0, NULL},
 };

@@ -71,7 +71,8 @@ each_kernel(void (*test)(void))
 static void
 test_selection(void)
 {
-    static const char *const best_first[] = {"avx2", "sse2", "neon", "generic"};
+    static const char *const best_first[] = {"avx512", "avx2", "sse2", "neon",
+                                             "generic"};
     static const char *const wrong[] = {"none",  "AVX2", "sse",
                                         "sse22", " ",    "generic "};
     size_t count, rank = 0;
@@ -80,9 +81,9 @@ test_selection(void)
     CHECK(count >= 1);
     for (size_t i = 0; i < count; i++) {
         check_context("kernel %s", k[i].name);
-        while (rank < 4 && strcmp(best_first[rank], k[i].name) != 0)
+        while (rank < 5 && strcmp(best_first[rank], k[i].name) != 0)
             rank++;
-        CHECK(rank < 4); /* a known name, and none out of order or twice */
+        CHECK(rank < 5); /* a known name, and none out of order or twice */
         rank++;
         CHECK(k[i].fn != NULL);
         int supported = k[i].supported();
@@ -277,7 +278,7 @@ large_once(uint8_t *dst, uint8_t *src, size_t len, const uint8_t *wanted,
 static void
 kernel_large(void)
 {
-    const size_t room = LARGE + 256;
+    const size_t room = LARGE + 600;
     uint8_t *src = malloc(room), *dst = malloc(room), *wanted = malloc(room);
     CHECK(src != NULL && dst != NULL && wanted != NULL);
     fill_random(src, room);
@@ -292,9 +293,18 @@ kernel_large(void)
     for (size_t len = 65536 - 70; len <= 65536 + 70; len += 5) {
         large_once(dst + 1 + len % 64, src + 15, len, wanted, 1);
     }
-    mask_reference(wanted, src + 6, LARGE, 2);
-    large_once(dst + 14, src + 6, LARGE, wanted, 2);
-    large_once(dst + 64, src + 6, LARGE - 3, wanted, 2);
+    /* Around the lengths from which on a kernel takes other ways. */
+    for (size_t off = 1; off <= OFFSETS; off++) {
+        mask_reference(wanted, src + off, 4096 + 300, off % 4);
+        for (size_t len = 4096 - 7; len < 4096 + 300; len += 11) {
+            large_once(dst + 1 + off * 11 % 64, src + off, len, wanted,
+                       off % 4);
+        }
+    }
+    mask_reference(wanted, src + 6, LARGE + 300, 2);
+    for (size_t len = LARGE - 1; len < LARGE + 300; len += 43) {
+        large_once(dst + 14 + len % 64, src + 6, len, wanted, 2);
+    }
     free(src);
     free(dst);
     free(wanted);
