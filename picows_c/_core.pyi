@@ -46,6 +46,9 @@ def mask_kernel() -> str:
     "neon" or "generic". The environment variable PICOWS_C_MASK forces one.
     """
 
+def _request_fields(head: bytes, /) -> list[tuple[str, str]]:
+    """The header fields of a request that was received, as pairs."""
+
 def _forked() -> None:
     """Runs in a forked child: forget all mask keys."""
 

@@ -159,7 +159,7 @@ class ClientProtocol(WSProtocol):
         self._refuse(WSInvalidMessageError(error, raw_header, raw_body))
 
     def _head_received(
-        self, status: int, head: bytes, version: bytes, fields: list[tuple[str, str]]
+        self, status: int, version: bytes, fields: list[tuple[str, str]], head: bytes
     ) -> None:
         """Check the response and open the connection; called by the reader."""
         if not self._is_awaited():
@@ -314,7 +314,7 @@ async def ws_connect(
         usual way. The socket belongs to the connection from then on.
     :param unix_path: connect to this unix socket instead of the URL's host; a leading NUL makes it
         an abstract one (Linux).
-    :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
+    :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,664.
     :param max_write_buffer_size: bytes that may wait to be written to a peer that reads too slowly;
         None for no limit.
     :param on_write_overflow: what becomes of a message beyond that: ``"disconnect"`` aborts the

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from multidict import CIMultiDict
 
+from . import _core
 from .deflate import Agreed, PermessageDeflate, check_answer, choose_offer
 from .errors import WSInvalidHeaderError, WSInvalidStatusError, WSInvalidUpgradeError
 from .extensions import EXTENSIONS, TOKEN, Extension, parse_extensions
@@ -38,6 +39,19 @@ _STATUS_LINE = re.compile(rb"[!-~]+ [1-9][0-9]{2} [ -~]*")
 _NOT_IN_ORIGIN = re.compile(r"[^\x21-\x7e]")
 
 
+# (To ask the enumeration takes two Python calls on CPython 3.11.)
+_SWITCHING_PROTOCOLS = HTTPStatus.SWITCHING_PROTOCOLS
+# RFC 6455, 4.2.2
+_SWITCHING = (("Connection", "upgrade"), ("Upgrade", "websocket"))
+
+# What the opening handshake reads of a request, as the reader found it: None where there is no such
+# field, a list where there are several. In this order: Host, Transfer-Encoding, Content-Length,
+# Upgrade, Connection, Sec-WebSocket-Version, Sec-WebSocket-Key, Origin, Sec-WebSocket-Protocol,
+# Sec-WebSocket-Extensions.
+Field = Union[str, list[str], None]
+RequestFields = tuple[Field, Field, Field, Field, Field, Field, Field, Field, Field, Field]
+
+
 class WSUpgradeRequest:
     """An HTTP request, as the peer sent it or as it is sent.
 
@@ -45,12 +59,11 @@ class WSUpgradeRequest:
     repeated names.
     """
 
-    __slots__ = ("headers", "method", "path", "version")
+    __slots__ = ("_head", "_headers", "method", "path", "version")
 
     method: bytes
     path: bytes
     version: bytes
-    headers: CIMultiDict[str]
 
     def __init__(
         self,
@@ -62,7 +75,23 @@ class WSUpgradeRequest:
         self.method = method
         self.path = path
         self.version = version
-        self.headers = CIMultiDict() if headers is None else headers
+        self._headers = headers
+        # What was received, until somebody asks for the headers.
+        self._head: Optional[bytes] = None
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """The header fields, in their order."""
+        if self._headers is None:
+            self._headers = CIMultiDict()
+            if self._head is not None:
+                self._headers.extend(_core._request_fields(self._head))
+                self._head = None
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: CIMultiDict[str]) -> None:
+        self._headers = headers
 
     def to_bytes(self) -> bytes:
         """Return the request as it goes over the wire; ValueError for what would break it."""
@@ -80,11 +109,10 @@ class WSUpgradeResponse:
     object can be sent any number of times; sending does not change it.
     """
 
-    __slots__ = ("body", "headers", "status", "version")
+    __slots__ = ("_fields", "_headers", "body", "status", "version")
 
     version: bytes
     status: Union[HTTPStatus, int]
-    headers: CIMultiDict[str]
     body: Optional[bytes]
 
     def __init__(
@@ -96,8 +124,21 @@ class WSUpgradeResponse:
     ) -> None:
         self.version = version
         self.status = _status(status)
-        self.headers = CIMultiDict() if headers is None else headers
+        self._headers = headers
+        # What they begin with, once somebody asks for them.
+        self._fields: tuple[tuple[str, str], ...] = ()
         self.body = body
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """The header fields, in their order."""
+        if self._headers is None:
+            self._headers = CIMultiDict(self._fields)
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: CIMultiDict[str]) -> None:
+        self._headers = headers
 
     @staticmethod
     def create_ok_response(
@@ -135,10 +176,14 @@ class WSUpgradeResponse:
     @staticmethod
     def create_101_response(extra_headers: Optional[WSHeadersLike] = None) -> WSUpgradeResponse:
         """Make a 101 Switching Protocols (RFC 6455, 4.2.2)."""
-        headers = make_headers(extra_headers)
-        headers["Connection"] = "upgrade"
-        headers["Upgrade"] = "websocket"
-        return WSUpgradeResponse(HTTPStatus.SWITCHING_PROTOCOLS, headers)
+        response = WSUpgradeResponse(_SWITCHING_PROTOCOLS)
+        if extra_headers is None:
+            response._fields = _SWITCHING
+        else:
+            response._headers = make_headers(extra_headers)
+            for name, value in _SWITCHING:
+                response._headers[name] = value
+        return response
 
     def to_bytes(self) -> bytes:
         """Return the response as it goes over the wire; ValueError for what would break it."""
@@ -237,17 +282,28 @@ def switching_bytes(agreed: Mapping[str, str]) -> bytes:
     return f"HTTP/1.1 101 Switching Protocols\r\n{_lines(agreed)}\r\n".encode("ascii")
 
 
-def tokens(headers: CIMultiDict[str], name: str) -> list[str]:
-    """Return the elements of a comma-separated header, repeated ones joined (RFC 9110, 5.3)."""
-    joined = ",".join(headers.getall(name, []))
+def _elements(field: Field) -> list[str]:
+    """Return the elements of a comma-separated field, repeated ones joined (RFC 9110, 5.3)."""
+    joined = ",".join(_values(field))
     return [element for element in (part.strip(" \t") for part in joined.split(",")) if element]
 
 
-def _has_token(headers: CIMultiDict[str], name: str, wanted: str) -> bool:
+def _values(field: Field) -> list[str]:
+    if field is None:
+        return []
+    return [field] if isinstance(field, str) else field
+
+
+def _has_token(field: Field, wanted: str) -> bool:
     # Nearly always it stands alone.
-    if headers.get(name, "").lower() == wanted:
+    if isinstance(field, str) and field.lower() == wanted:
         return True
-    return any(element.lower() == wanted for element in tokens(headers, name))
+    return any(element.lower() == wanted for element in _elements(field))
+
+
+def tokens(headers: CIMultiDict[str], name: str) -> list[str]:
+    """Return the elements of a comma-separated header."""
+    return _elements(headers.getall(name, []))
 
 
 def _status(status: Union[HTTPStatus, int]) -> Union[HTTPStatus, int]:
@@ -412,12 +468,12 @@ def check_response(
         raise refuse("Content-Length", "upgrade response with a body")
     # "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a
     # value that is not an ASCII case-insensitive match for the value "websocket""
-    if not _has_token(headers, "Upgrade", "websocket"):
+    if not _has_token(headers.getall("Upgrade", []), "websocket"):
         value = headers.get("Upgrade")
         raise WSInvalidUpgradeError("Upgrade header is not websocket", "Upgrade", value, *raw)
     # "... doesn't contain a token that is an ASCII case-insensitive match for the value
     # "Upgrade""
-    if not _has_token(headers, "Connection", "upgrade"):
+    if not _has_token(headers.getall("Connection", []), "upgrade"):
         value = headers.get("Connection")
         raise WSInvalidUpgradeError("Connection header has no upgrade", "Connection", value, *raw)
     name = "Sec-WebSocket-Accept"
@@ -444,37 +500,39 @@ def check_response(
 # ---- the server's side ----
 
 
-def check_request(request: WSUpgradeRequest) -> None:
+def check_request(method: bytes, fields: RequestFields) -> None:
     """Check that a request is well-formed HTTP without content. Raises WSRequestRefused."""
-    headers = request.headers
-    if request.method not in (b"GET", b"HEAD"):
+    host, transfer_encoding, content_length = fields[:3]
+    if method not in (b"GET", b"HEAD"):
         raise WSRequestRefused(400, "only GET is supported")
     # RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1
     # request message that lacks a Host header field and to any request message that contains more
     # than one Host header field line".
-    if len(headers.getall("Host", [])) != 1:
+    if not isinstance(host, str):
         raise WSRequestRefused(400, "exactly one Host header is needed")
-    if "Transfer-Encoding" in headers:
+    if transfer_encoding is not None:
         raise WSRequestRefused(400, "a request with content is not supported")
-    lengths = headers.getall("Content-Length", [])
-    if len(lengths) > 1 or any(value.strip("0") or not value for value in lengths):
+    # One, of zeros.
+    if content_length is not None and (
+        not isinstance(content_length, str) or not content_length or content_length.strip("0")
+    ):
         raise WSRequestRefused(400, "a request with content is not supported")
 
 
-def check_upgrade(request: WSUpgradeRequest) -> str:
+def check_upgrade(method: bytes, fields: RequestFields) -> str:
     """Check an opening handshake by RFC 6455, 4.2.1; return its key. Raises WSRequestRefused."""
-    headers = request.headers
-    if request.method != b"GET":
+    upgrade, connection, version, key = fields[3:7]
+    if method != b"GET":
         raise WSRequestRefused(400, "an upgrade needs GET")
-    if not _has_token(headers, "Upgrade", "websocket"):
+    if not _has_token(upgrade, "websocket"):
         raise WSRequestRefused(400, "Upgrade header is not websocket")
-    if not _has_token(headers, "Connection", "upgrade"):
+    if not _has_token(connection, "upgrade"):
         raise WSRequestRefused(400, "Connection header has no upgrade")
     # 4.2.2: "If this version does not match a version understood by the server, the server MUST
     # abort the WebSocket handshake ... and instead send an appropriate HTTP error code (such as
     # 426 Upgrade Required) and a |Sec-WebSocket-Version| header field indicating the version(s) the
     # server is capable of understanding."
-    if headers.getall("Sec-WebSocket-Version", []) != ["13"]:
+    if version != "13":
         raise WSRequestRefused(
             426,
             "only Sec-WebSocket-Version 13 is supported",
@@ -484,15 +542,14 @@ def check_upgrade(request: WSUpgradeRequest) -> str:
                 "Connection": "close, Upgrade",
             },
         )
-    keys = headers.getall("Sec-WebSocket-Key", [])
-    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise WSRequestRefused(400, "Sec-WebSocket-Key is not 16 bytes in base64")
-    return keys[0]
+    return key
 
 
-def is_upgrade(request: WSUpgradeRequest) -> bool:
+def is_upgrade(fields: RequestFields) -> bool:
     """Return whether the peer asks for a WebSocket; nothing else can become one."""
-    return _has_token(request.headers, "Upgrade", "websocket")
+    return _has_token(fields[3], "websocket")
 
 
 # ---- the server's side: origins and subprotocols ----
@@ -525,14 +582,13 @@ def make_origins(origins: Optional[Iterable[WSOrigin]]) -> Optional[tuple[WSOrig
     return checked
 
 
-def check_origin(request: WSUpgradeRequest, origins: Optional[tuple[WSOrigin, ...]]) -> None:
+def check_origin(fields: RequestFields, origins: Optional[tuple[WSOrigin, ...]]) -> None:
     """Check who sent the browser here (RFC 6455, 4.2.2 and 10.2). Raises WSRequestRefused."""
-    sent = request.headers.getall("Origin", [])
+    origin = fields[7]
     # RFC 6454, 7.3: "the user agent MUST NOT include more than one Origin header field in any HTTP
     # request."
-    if len(sent) > 1:
+    if isinstance(origin, list):
         raise WSRequestRefused(400, "more than one Origin header")
-    origin = sent[0] if sent else None
     # 4.2.2: "If the server does not wish to accept this connection, it MUST return an appropriate
     # HTTP error code (e.g., 403 Forbidden) and abort the WebSocket handshake".
     if origins is not None and not any(_is_origin(origin, allowed) for allowed in origins):
@@ -557,11 +613,11 @@ def make_chooser(
     return subprotocols if callable(subprotocols) else make_subprotocols(subprotocols)
 
 
-def offered_subprotocols(request: WSUpgradeRequest) -> list[str]:
+def offered_subprotocols(fields: RequestFields) -> list[str]:
     """Return what the client offers, in its order of preference. Raises WSRequestRefused."""
-    if _SUBPROTOCOL not in request.headers:
+    if fields[8] is None:
         return []
-    offered = tokens(request.headers, _SUBPROTOCOL)
+    offered = _elements(fields[8])
     # 4.1: "The elements that comprise this value MUST be non-empty strings with characters in the
     # range U+0021 to U+007E not including separator characters as defined in [RFC2616] and MUST all
     # be unique strings."
@@ -572,22 +628,26 @@ def offered_subprotocols(request: WSUpgradeRequest) -> list[str]:
     return offered
 
 
-def offered_extensions(request: WSUpgradeRequest) -> list[Extension]:
+def offered_extensions(fields: RequestFields) -> list[Extension]:
     """Return what the client offers, in its order of preference. Raises WSRequestRefused."""
+    if fields[9] is None:
+        return []
     try:
-        return parse_extensions(request.headers.getall(EXTENSIONS, []))
+        return parse_extensions(_values(fields[9]))
     except ValueError as error:
         raise WSRequestRefused(400, f"{EXTENSIONS} is no list of extensions") from error
 
 
 def choose_extensions(
-    offered: list[Extension], response: WSUpgradeResponse, deflate: Optional[PermessageDeflate]
+    offered: list[Extension],
+    response: Optional[WSUpgradeResponse],
+    deflate: Optional[PermessageDeflate],
 ) -> Optional[tuple[str, Agreed]]:
     """Return the header to answer with, and how it compresses; None for no compression.
 
-    What the response says about extensions has the last word.
+    What the factory's response says about extensions has the last word.
     """
-    if deflate is None or EXTENSIONS in response.headers:
+    if deflate is None or (response is not None and EXTENSIONS in response.headers):
         return None
     return choose_offer(deflate, offered)
 
@@ -595,19 +655,22 @@ def choose_extensions(
 def choose_subprotocol(
     request: WSUpgradeRequest,
     offered: list[str],
-    response: WSUpgradeResponse,
+    response: Optional[WSUpgradeResponse],
     ours: Union[tuple[str, ...], WSSubprotocolChooser],
 ) -> Optional[str]:
     """Return the subprotocol to answer with (RFC 6455, 4.2.2), None for none.
 
-    What the response names comes before ``ours``. Raises ValueError where it was not offered.
+    What the factory's response names comes before ``ours``. Raises ValueError where it was not
+    offered.
     """
-    named = response.headers.getall(_SUBPROTOCOL, [])
+    named = [] if response is None else response.headers.getall(_SUBPROTOCOL, [])
     chosen: Optional[str]
     if named:
         chosen = ", ".join(named)
+    elif not offered:
+        chosen = None
     elif callable(ours):
-        chosen = ours(request, list(offered)) if offered else None
+        chosen = ours(request, list(offered))
     else:
         chosen = next((name for name in ours if name in offered), None)
     # 4.2.2: "The value chosen MUST be derived from the client's handshake, specifically by

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union, cast
 
 from . import _core
+from .deadlines import Deadlines
 from .enums import WSCloseCode
 from .options import WSSocketOptions, check_timeout
 from .poller import Poller
@@ -74,6 +75,7 @@ class WSServer(_Server):
         logger: Union[logging.Logger, logging.LoggerAdapter[Any]],
         max_connections: Optional[int],
         max_pending: Optional[int],
+        handshake_timeout: Optional[float],
     ) -> None:
         self._loop = loop
         self._make_protocol = make_protocol
@@ -84,6 +86,9 @@ class WSServer(_Server):
         self._connections: set[ServerProtocol] = set()
         self._open: set[ServerProtocol] = set()
         self._pending: OrderedDict[ServerProtocol, None] = OrderedDict()
+        self._handshakes: Optional[Deadlines[ServerProtocol]] = None
+        if handshake_timeout is not None:
+            self._handshakes = Deadlines(loop, handshake_timeout, _handshake_timed_out)
         self._dropped = 0
         self._dropped_before = 0
         self._is_dropping = False
@@ -108,6 +113,11 @@ class WSServer(_Server):
         elif self._max_pending is not None and len(self._pending) > self._max_pending:
             self._drop_oldest()
 
+    def _await_request(self, protocol: ServerProtocol) -> None:
+        """Bound the time that a connection has for its request, from now on."""
+        if self._handshakes is not None:
+            self._handshakes.add(protocol)
+
     def _drop_oldest(self) -> None:
         oldest, _ = self._pending.popitem(last=False)
         self._dropped += 1
@@ -122,6 +132,8 @@ class WSServer(_Server):
 
     def _not_pending(self, protocol: ServerProtocol) -> None:
         self._pending.pop(protocol, None)
+        if self._handshakes is not None:
+            self._handshakes.discard(protocol)
         if self._is_dropping and len(self._pending) * 2 <= (self._max_pending or 0):
             self._is_dropping = False
             self._logger.info(
@@ -149,6 +161,8 @@ class WSServer(_Server):
 
     def _wake_up(self) -> None:
         if self._is_closed and not self._connections:
+            if self._handshakes is not None:
+                self._handshakes.stop()
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -263,6 +277,10 @@ class WSServer(_Server):
             if timer is not None:
                 timer.cancel()
         return sum(t is not None and not t._is_close_frame_received for t in transports)
+
+
+def _handshake_timed_out(protocol: ServerProtocol) -> None:
+    protocol._handshake_timed_out()
 
 
 class BoundSockets:
@@ -427,21 +445,21 @@ class Listening:
 
         peername: where the acceptor knows it.
         """
-        context = self._context.copy()
-        protocol = context.run(self._server._make_protocol, self._server)
+        protocol = self._server._make_protocol(self._server)
         # What can be asked once the connection has gone, too.
         extra = {"peername": peername}
-        return Stream(self._poller, self._loop, fd, protocol, context, extra)
+        return Stream(self._poller, self._loop, fd, protocol, self._context.copy(), extra)
 
     def _begun(self, stream: Stream) -> None:
         """Begin with the connection; called by the acceptor with what _accepted() made."""
-        protocol = cast("ServerProtocol", stream.get_protocol())
+        protocol: Any = stream.get_protocol()
         try:
             if stream._extra["peername"] is None:
                 with contextlib.suppress(OSError):
                     stream._extra["peername"] = StreamSocket(stream).getpeername()
             if self._ssl is None:
-                self._begin(stream._context, protocol, stream)
+                stream._context.run(protocol.connection_made, stream)
+                stream._start()
             else:
                 self._begin_tls(self._ssl, protocol, stream)
         except BaseException:
@@ -452,10 +470,15 @@ class Listening:
         self, context: ssl_module.SSLContext, protocol: ServerProtocol, stream: Stream
     ) -> None:
         def done(error: Optional[BaseException]) -> None:
-            if error is None:
-                self._begin(None, protocol, stream)
-            else:
+            if error is not None:
                 protocol.tls_failed(error)
+                return
+            try:
+                protocol.connection_made(cast("asyncio.BaseTransport", stream))
+                stream._start()
+            except BaseException:
+                self._give_up(protocol, stream)
+                raise
 
         protocol.tls_started(cast("asyncio.Transport", stream))
         start_tls(
@@ -467,20 +490,6 @@ class Listening:
             handshake_timeout=self._ssl_handshake_timeout,
             shutdown_timeout=self._ssl_shutdown_timeout,
         )
-
-    def _begin(
-        self, context: Optional[contextvars.Context], protocol: ServerProtocol, stream: Stream
-    ) -> None:
-        transport = cast("asyncio.BaseTransport", stream)
-        try:
-            if context is None:
-                protocol.connection_made(transport)
-            else:
-                context.run(protocol.connection_made, transport)
-        except BaseException:
-            self._give_up(protocol, stream)
-            raise
-        stream._start()
 
     def _give_up(self, protocol: ServerProtocol, stream: Stream) -> None:
         stream.abort()

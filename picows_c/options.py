@@ -18,7 +18,8 @@ WSSocketOptions = Sequence[tuple[int, int, Union[int, bytes]]]
 
 DEFAULT_MAX_FRAME_SIZE = 10 * 1024 * 1024
 DEFAULT_MAX_MESSAGE_SIZE = 10 * 1024 * 1024
-DEFAULT_BUFFER_SIZE = 64 * 1024
+# 64 KiB of payload, and the heads of its frames.
+DEFAULT_BUFFER_SIZE = 64 * 1024 + 128
 DEFAULT_HANDSHAKE_TIMEOUT = 5.0
 DEFAULT_OPEN_TIMEOUT = 10.0
 DEFAULT_CLOSE_TIMEOUT = 10.0

@@ -124,7 +124,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self.transport = WSTransport(
             self,
             underlying,
-            _direct_fd(underlying),
+            -1 if isinstance(underlying, _core.Stream) else _direct_fd(underlying),
             self._is_client,
             self._options.enable_auto_pong,
             self._options.logger.isEnabledFor(PICOWS_DEBUG_LL),
@@ -134,7 +134,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         )
         if isinstance(underlying, _core.Stream):
             underlying._bind(self.transport, self._options.busy_poll)
-        self._arm(self._options.handshake_timeout, self._handshake_timed_out)
+        self._await_handshake()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Tell whoever waits; then let go of everything."""
@@ -251,7 +251,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         assert transport is not None
         transport._response = response
         self.listener = listener
-        self._disarm()
+        if self._timer is not None:
+            self._disarm()
         self._is_open = True
         self._start_frames(
             transport,
@@ -269,6 +270,10 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             self._fail_callback("on_ws_connected", error)
         if self._options.enable_auto_ping and self._is_alive():
             self._keep_alive().start()
+
+    def _await_handshake(self) -> None:
+        """Bound the time that the peer has for its part of the handshake."""
+        self._arm(self._options.handshake_timeout, self._handshake_timed_out)
 
     def _handshake_timed_out(self) -> None:
         raise NotImplementedError
@@ -463,10 +468,12 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     @_ends
     def disconnect(self, graceful: bool) -> None:
         """End the connection without a further frame."""
-        if self.transport is not None:
-            self.transport._note_cause(
+        transport = self.transport
+        # (A CLOSE of the peer's has been noted as the cause.)
+        if transport is not None and transport.disconnect_cause is None:
+            transport._note_cause(
                 self._cause_of_our_close(WSDisconnectKind.LOCAL_CLOSE)
-                if self.transport.is_close_frame_sent
+                if transport.is_close_frame_sent
                 else WSDisconnectCause(WSDisconnectKind.LOCAL_DISCONNECT, "local")
             )
         self._stop_frames()

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Callable, Optional, Union
 
-from multidict import CIMultiDict
-
 from .deflate import PermessageDeflate
 from .enums import WSAutoPingStrategy
 from .extensions import EXTENSIONS, Extension
 from .extras import import_aiofastnet
 from .handshake import (
+    RequestFields,
     WSOrigin,
     WSRequestRefused,
     WSSubprotocolChooser,
@@ -121,7 +120,9 @@ class ServerProtocol(WSProtocol):
     def _set_socket_options(self, transport: asyncio.BaseTransport) -> None:
         """Set on an accepted unix socket what a TCP socket inherits from the listening one."""
         options = self._server_options.socket_options
-        sock = transport.get_extra_info("socket") if options else None
+        if not options:
+            return
+        sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == getattr(socket, "AF_UNIX", None):
             try:
                 set_socket_options(sock, options)
@@ -147,7 +148,12 @@ class ServerProtocol(WSProtocol):
         elif not self._is_shutting:
             self.disconnect(False)
 
+    def _await_handshake(self) -> None:
+        self._server._await_request(self)
+
     def _handshake_timed_out(self) -> None:
+        if self._is_shutting:
+            return  # answered, and refused: that has an end of its own
         self._log(logging.INFO, "websocket handshake timeout")
         self._abort()
 
@@ -156,7 +162,7 @@ class ServerProtocol(WSProtocol):
         self._refuse(WSRequestRefused(status, text), False)
 
     def _head_received(
-        self, method: bytes, target: bytes, version: bytes, fields: list[tuple[str, str]]
+        self, method: bytes, target: bytes, fields: RequestFields, head: bytes
     ) -> None:
         """Ask the listener factory and answer the request; called by the reader."""
         if self._is_shutting:
@@ -164,18 +170,20 @@ class ServerProtocol(WSProtocol):
         transport = self.transport
         assert transport is not None
         assert self._underlying is not None
-        request = WSUpgradeRequest(method, target, version, CIMultiDict(fields))
-        transport._request = request
+        request = transport._request = WSUpgradeRequest(method, target)
+        request._head = head
         is_head = method == b"HEAD"
         try:
-            check_request(request)
-            offered, extensions = self._admit(request) if is_upgrade(request) else ([], [])
+            check_request(method, fields)
+            offered, extensions = self._admit(fields) if is_upgrade(fields) else ([], [])
             answer = self._server_options.factory(request)
             response, listener = self._make_response(answer)
-            if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            # None: a 101 of ours, with nothing in it to be considered, merged or checked.
+            theirs = None if answer is not None and answer is listener else response
+            if theirs is not None and theirs.status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
                 return
-            key = check_upgrade(request)
+            key = check_upgrade(method, fields)
             assert listener is not None
             agreed = {
                 "Upgrade": "websocket",
@@ -183,17 +191,15 @@ class ServerProtocol(WSProtocol):
                 "Sec-WebSocket-Accept": accept_for(key),
             }
             ours = self._server_options.subprotocols
-            subprotocol = choose_subprotocol(request, offered, response, ours)
+            subprotocol = choose_subprotocol(request, offered, theirs, ours)
             if subprotocol is not None:
                 agreed["Sec-WebSocket-Protocol"] = subprotocol
             deflate = None
-            compressed = choose_extensions(extensions, response, self._options.deflate)
+            compressed = choose_extensions(extensions, theirs, self._options.deflate)
             if compressed is not None:
                 agreed[EXTENSIONS], terms = compressed
                 deflate = terms.make()
-            # Where the response is ours, too, nothing is to be merged and checked.
-            is_ours = answer is listener
-            data = switching_bytes(agreed) if is_ours else response._to_bytes(agreed, True)
+            data = switching_bytes(agreed) if theirs is None else theirs._to_bytes(agreed, True)
         except WSRequestRefused as refusal:
             self._refuse(refusal, is_head)
             return
@@ -205,16 +211,17 @@ class ServerProtocol(WSProtocol):
         self._underlying.write(data)
         transport._subprotocol = subprotocol
         self._server._upgraded(self)
-        self._open(listener, response, uses_extension(response), deflate)
+        extended = theirs is not None and uses_extension(theirs)
+        self._open(listener, response, extended, deflate)
 
-    def _admit(self, request: WSUpgradeRequest) -> tuple[list[str], list[Extension]]:
+    def _admit(self, fields: RequestFields) -> tuple[list[str], list[Extension]]:
         """Refuse an upgrade that needs no factory for it; return what else the client offers.
 
         The factory may do what only a peer from an allowed origin may ask for, or what costs more
         than a server has left that is full.
         """
-        check_origin(request, self._server_options.origins)
-        offered = offered_subprotocols(request), offered_extensions(request)
+        check_origin(fields, self._server_options.origins)
+        offered = offered_subprotocols(fields), offered_extensions(fields)
         if not self._server._take_in():
             raise WSRequestRefused(503, "too many connections")
         return offered
@@ -349,7 +356,7 @@ async def ws_create_server(
         busy meanwhile. Timers, tasks and other connections have their turn as ever. It gains only
         where a second core is free. 0.0 for not at all; where the loop's own transports carry the
         bytes it changes nothing.
-    :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,536.
+    :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,664.
     :param max_write_buffer_size: bytes that may wait to be written to a peer that reads too slowly;
         None for no limit.
     :param on_write_overflow: what becomes of a message beyond that: ``"disconnect"`` aborts the
@@ -491,10 +498,11 @@ async def _serve(
 
     server = WSServer(
         loop,
-        lambda s: ServerProtocol(loop, options, s),
+        functools.partial(ServerProtocol, loop, options),
         options.connection.logger,
         max_connections,
         max_pending_connections,
+        options.connection.handshake_timeout,
     )
     bound = await bind(socket_options=options.socket_options)
     try:

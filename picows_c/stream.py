@@ -288,10 +288,10 @@ async def connect_stream(
     stream.set_protocol(protocol)
     try:
         protocol.connection_made(cast("asyncio.BaseTransport", stream))
+        stream._start()
     except BaseException:
         stream.abort()
         raise
-    stream._start()
     return stream, protocol
 
 

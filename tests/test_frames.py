@@ -314,6 +314,29 @@ async def test_rsv_bits_pass_where_an_extension_was_negotiated(net, role):
 
 
 @pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("size", [4096, 8192, 16384, 32768, 65536])
+async def test_a_full_read_takes_64_kib_of_payload(plain, role, size):
+    """There is room for the heads as well, also behind the beginning of a frame."""
+    listener = Recorder()
+    async with against(plain, role, listener) as peer:
+        protocol = listener.transport._owner
+        count = 3 * 65536 // size
+        stream = b"".join(peer.frame(BINARY, pattern(size, n)) for n in range(count + 1))
+        for read in range(1, 4):
+            # (The reader alone shows it: how much a socket gives at a time is the system's.)
+            room = protocol.get_buffer(-1)
+            n = len(room)
+            assert n <= 65_664
+            room[:n], stream = stream[:n], stream[n:]
+            protocol.buffer_updated(n)
+            del room
+            assert listener.frames.qsize() >= read * count // 3
+        for n in range(count):
+            assert (await frames_of(listener, 1))[0].get_payload_as_bytes() == pattern(size, n)
+        peer.abort()
+
+
+@pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("seed", range(6))
 async def test_random_conversations(net, role, seed):
     """Any frames, in any pieces, some kept and some not: each is echoed, each PING answered."""

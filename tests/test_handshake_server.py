@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from helpers import EchoListener, Recorder, accept_for, request_bytes
+from multidict import CIMultiDict
 from raw import (
     BINARY,
     KEY,
@@ -24,6 +25,7 @@ from raw import (
 from picows_c import (
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
+    _core,
     ws_create_server,
 )
 
@@ -117,6 +119,44 @@ async def test_request_reaches_factory_and_transport(net):
         assert listener.transport.is_secure is (net.scheme == "wss")
         peer.abort()
         await soon(listener.disconnected.wait())
+
+
+async def test_headers_are_there_whenever_somebody_asks(net):
+    """They are made when they are first asked for, also after the connection; and then kept."""
+    listener = Recorder()
+
+    def factory(request):
+        # What the handshake needs was read before.
+        request.headers = CIMultiDict({"X": "mine"})
+        return listener
+
+    async with net.serve(factory):
+        peer = await upgraded(net)
+        peer.abort()
+        await soon(listener.disconnected.wait())
+    transport = listener.transport
+    assert transport.request.headers == CIMultiDict({"X": "mine"})
+    headers = transport.response.headers
+    assert headers == CIMultiDict({"Connection": "upgrade", "Upgrade": "websocket"})
+    headers["X"] = "y"
+    assert transport.response.headers["x"] == "y"
+    # The next response is another one.
+    other = WSUpgradeResponse.create_101_response()
+    assert "X" not in other.headers
+    other.headers = headers
+    assert other.headers is headers
+
+
+def test_fields_of_what_is_no_request():
+    assert _core._request_fields(b"GET / HTTP/1.1\r\nA: b\r\nA:c\r\n\r\n") == [
+        ("A", "b"),
+        ("A", "c"),
+    ]
+    for head in (b"", b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n\r\n", bytes(20_000)):
+        with pytest.raises(ValueError):
+            _core._request_fields(head)
+    with pytest.raises(TypeError):
+        _core._request_fields("GET / HTTP/1.1\r\n\r\n")
 
 
 async def test_own_response_with_subprotocol(net):

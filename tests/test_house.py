@@ -27,7 +27,7 @@ EXT_STOREYS = [
     {"transport", "frame"},
     {"loop_io", "deflate", "tls_layer"},
     {"way", "watch", "ssl_module"},
-    {"state", "object", "args", "view", "raise", "compat"},
+    {"state", "object", "args", "view", "head", "raise", "compat"},
 ]
 
 # Who may import whom in the package; what only types need does not count.
@@ -36,6 +36,7 @@ PY_IMPORTS = {
     "enums": set(),
     "errors": set(),
     "closing": {"enums"},
+    "deadlines": set(),
     "extensions": set(),
     "extras": set(),
     "url": {"errors"},
@@ -44,7 +45,7 @@ PY_IMPORTS = {
     "keepalive": {"enums", "listener"},
     "c_api": set(),
     "deflate": {"_core", "extensions"},
-    "handshake": {"deflate", "errors", "extensions", "url"},
+    "handshake": {"_core", "deflate", "errors", "extensions", "url"},
     "redirects": {"errors", "url"},
     "proxy": {"errors", "extras", "url"},
     "transport": {"_core", "closing", "enums", "stats"},
@@ -54,7 +55,7 @@ PY_IMPORTS = {
     },
     "poller": {"_core"},
     "stream": {"_core", "poller"},
-    "listening": {"_core", "enums", "options", "poller", "stream"},
+    "listening": {"_core", "deadlines", "enums", "options", "poller", "stream"},
     "connecting": {"poller", "proxy", "stream", "url"},
     "client": {
         "_core", "connecting", "deflate", "enums", "errors", "extras", "handshake", "listener",

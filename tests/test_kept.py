@@ -70,7 +70,7 @@ def check(kept) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("block", [256, 512, 4096, 65536])
+@pytest.mark.parametrize("block", [256, 512, 4096, 65536, 65664])
 @pytest.mark.parametrize("burst", [False, True], ids=["one per read", "bursts"])
 async def test_kept_past_everything(net, role, block, burst):
     """All sizes, three times over, so that blocks would be used again."""

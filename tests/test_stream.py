@@ -1149,18 +1149,18 @@ async def test_listening_on_what_does_not_listen(tmp_path, kind):
 
 
 async def test_stream_of_a_descriptor_that_is_none(tmp_path):
-    """The constructor raises and does not take the descriptor over."""
+    """What is no number raises at once; what cannot be watched when the stream starts."""
     loop = asyncio.get_running_loop()
     poller = poller_of(loop)
     context = contextvars.copy_context()
     with (tmp_path / "file").open("wb") as file:
-        with pytest.raises(OSError):  # EPERM: epoll takes no files
-            Stream(poller, loop, file.fileno(), Log(), context, {})
-        os.fstat(file.fileno())
-    closed = os.dup(0)
-    os.close(closed)
+        fd = os.dup(file.fileno())
+    stream = Stream(poller, loop, fd, Log(), context, {})
+    with pytest.raises(PermissionError):  # epoll takes no files
+        stream._start()
+    stream.abort()
     with pytest.raises(OSError):
-        Stream(poller, loop, closed, Log(), context, {})
+        os.fstat(fd)
     with pytest.raises(ValueError):
         Stream(poller, loop, -1, Log(), context, {})
     with pytest.raises(TypeError):

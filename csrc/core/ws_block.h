@@ -33,8 +33,11 @@ typedef size_t ws_refs;
 #endif
 
 /* The most that a block for ordinary reads holds, so that a kept frame pins
- * little.  Only a frame that needs it gets a larger block. */
-#define WS_BLOCK_SIZE_MAX 65536
+ * little.  Only a frame that needs it gets a larger block.  It is 64 KiB of
+ * payload and the heads that come with it: of frames whose payload is a power
+ * of two, from 4 KiB on, a full read ends with a frame but for the beginning of
+ * the next one. */
+#define WS_BLOCK_SIZE_MAX (65536 + 128)
 
 struct ws_block {
     ws_refs refs;

@@ -199,8 +199,14 @@ Acceptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     a->poller = Py_NewRef(poller);
     a->watch = &((pyws_watcher *)poller)->watch;
     a->server = Py_NewRef(server);
-    if (pyws_watch_add(a->watch, fd, WS_POLL_IN, PYWS_ACCEPTOR, (PyObject *)a,
-                       &a->slot) < 0) {
+    if (pyws_watch_add(a->watch, fd, PYWS_ACCEPTOR, (PyObject *)a, &a->slot) <
+        0) {
+        Py_DECREF(a);
+        return NULL;
+    }
+    if (pyws_watch_bits(a->watch, a->slot, WS_POLL_IN) < 0) {
+        pyws_watch_remove(a->watch, a->slot);
+        a->slot = PYWS_NO_SLOT;
         Py_DECREF(a);
         return NULL;
     }

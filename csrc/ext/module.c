@@ -5,6 +5,7 @@
 #include "callbacks.h"
 #include "deflate.h"
 #include "frame.h"
+#include "head.h"
 #include "poller.h"
 #include "reader.h"
 #include "state.h"
@@ -32,6 +33,9 @@ static PyMethodDef module_methods[] = {
     {"_forked", module_forked, METH_NOARGS,
      "_forked($module, /)\n--\n\nRuns in a forked child: forget all mask "
      "keys."},
+    {"_request_fields", pyws_head_request_fields, METH_O,
+     "_request_fields($module, head, /)\n--\n\nThe header fields of a request "
+     "that was received, as pairs."},
     {"broadcast", (PyCFunction)(void (*)(void))pyws_broadcast,
      METH_FASTCALL | METH_KEYWORDS, pyws_broadcast_doc},
     {"mask_kernel", module_mask_kernel, METH_NOARGS,

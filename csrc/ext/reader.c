@@ -1,6 +1,7 @@
 #include "reader.h"
 
 #include "clock.h"
+#include "head.h"
 #include "object.h"
 #include "raise.h"
 #include "ws_err.h"
@@ -568,47 +569,6 @@ reader_frames(WSReaderObject *r, int *frames)
 
 /* ---- the opening handshake's head ---- */
 
-static PyObject *
-span_bytes(const uint8_t *head, struct ws_http_span span)
-{
-    return PyBytes_FromStringAndSize((const char *)head + span.off, span.len);
-}
-
-/* Names are ASCII; values may hold obs-text, which survives as surrogates. */
-static PyObject *
-span_text(const uint8_t *head, struct ws_http_span span)
-{
-    return PyUnicode_DecodeASCII((const char *)head + span.off, span.len,
-                                 "surrogateescape");
-}
-
-static PyObject *
-head_fields(const struct ws_http *h, const uint8_t *head)
-{
-    PyObject *list = PyList_New((Py_ssize_t)h->field_count);
-    if (list == NULL) {
-        return NULL;
-    }
-    for (size_t i = 0; i < h->field_count; i++) {
-        PyObject *pair = PyTuple_New(2);
-        if (pair == NULL) {
-            Py_DECREF(list);
-            return NULL;
-        }
-        PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
-        for (int part = 0; part < 2; part++) {
-            PyObject *text = span_text(
-                head, part == 0 ? h->fields[i].name : h->fields[i].value);
-            if (text == NULL) {
-                Py_DECREF(list);
-                return NULL;
-            }
-            PyTuple_SET_ITEM(pair, part, text);
-        }
-    }
-    return list;
-}
-
 /* Hands a complete head of |head_len| bytes to the package, which answers it
  * and goes on to frames or not. */
 static int
@@ -618,32 +578,36 @@ reader_head_complete(WSReaderObject *r, int head_len)
     const uint8_t *head = ws_ring_peek(&r->ring);
     PyObject *result = NULL;
 
-    PyObject *fields = head_fields(h, head);
-    PyObject *version = fields == NULL ? NULL : span_bytes(head, h->version);
-    PyObject *first = NULL, *second = NULL;
-    if (version != NULL) {
-        first = h->is_response ? PyLong_FromUnsignedLong(h->status)
-                               : span_bytes(head, h->method);
-        second = h->is_response
-                     ? PyBytes_FromStringAndSize((const char *)head, head_len)
-                     : span_bytes(head, h->target);
+    struct ws_http_span all = {.off = 0, .len = (uint16_t)head_len};
+    PyObject *args[6] = {NULL, (PyObject *)r};
+    /* A client reads all of its one response; a server what it needs of each
+     * of its many requests. */
+    args[2] = h->is_response ? PyLong_FromUnsignedLong(h->status)
+                             : pyws_head_bytes(head, h->method);
+    if (args[2] != NULL) {
+        args[3] =
+            pyws_head_bytes(head, h->is_response ? h->version : h->target);
+    }
+    if (args[3] != NULL) {
+        args[4] = h->is_response ? pyws_head_fields(h, head)
+                                 : pyws_head_known(h, head);
+    }
+    if (args[4] != NULL) {
+        args[5] = pyws_head_bytes(head, all);
     }
     /* The head is done with before Python runs. */
     ws_ring_consume(&r->ring, (size_t)head_len);
     PyMem_RawFree(h);
     r->http = NULL;
     pyws_reader_discard(r);
-    if (first != NULL && second != NULL) {
-        PyObject *args[6] = {NULL,   (PyObject *)r, first,
-                             second, version,       fields};
+    if (args[5] != NULL) {
         result =
             PyObject_VectorcallMethod(r->state->str_head_received, args + 1,
                                       5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
-    Py_XDECREF(first);
-    Py_XDECREF(second);
-    Py_XDECREF(version);
-    Py_XDECREF(fields);
+    for (int i = 2; i < 6; i++) {
+        Py_XDECREF(args[i]);
+    }
     return reader_done(result);
 }
 

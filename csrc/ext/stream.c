@@ -77,7 +77,9 @@ stream_release(StreamObject *s, int shut)
         s->slot = PYWS_NO_SLOT;
         pyws_watch_remove(s->watch, slot);
     }
-    ws_sock_close(fd, shut);
+    /* Where both sides have said that they are done nobody waits. */
+    int is_over = s->eof_sent && s->eof_in && s->tls == NULL;
+    ws_sock_close(fd, shut && !is_over);
     ws_queue_free(&s->out);
 }
 
@@ -476,9 +478,6 @@ pyws_stream_eof(StreamObject *s)
 
     s->eof_in = 1;
     s->tls_owes_end = 0; /* nothing can be encrypted any more */
-    if (pyws_stream_update(s) < 0) {
-        return -1;
-    }
     if (s->tls_handshaking || s->closing) {
         return pyws_stream_lost(s, Py_None);
     }
@@ -492,7 +491,7 @@ pyws_stream_eof(StreamObject *s)
     /* TLS cannot go on in one direction (asyncio says the same). */
     keep = s->tls == NULL && PyObject_IsTrue(result) == 1;
     Py_DECREF(result);
-    return keep ? 0 : pyws_stream_close(s);
+    return keep ? pyws_stream_update(s) : pyws_stream_close(s);
 }
 
 /* recv() had nothing or failed. */

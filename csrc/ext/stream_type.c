@@ -72,11 +72,11 @@ Stream_init(PyObject *self, PyObject *args, PyObject *kwargs)
     if (PyObject_TypeCheck(protocol, s->state->WSReader_type)) {
         s->reader = (WSReaderObject *)protocol;
     }
-    if (pyws_watch_add(s->watch, fd, WS_POLL_HUP, PYWS_STREAM, self, &s->slot) <
-        0) {
+    if (pyws_watch_add(s->watch, fd, PYWS_STREAM, self, &s->slot) < 0) {
         return -1;
     }
-    /* From here on the descriptor is ours. */
+    /* From here on the descriptor is ours. It is watched when the stream
+     * starts, which what made it does next. */
     s->fd = fd;
     s->closing = 0;
     return 0;

@@ -58,7 +58,7 @@ watch_grow(struct pyws_watch *w)
 }
 
 int
-pyws_watch_add(struct pyws_watch *w, int fd, unsigned bits, enum pyws_kind kind,
+pyws_watch_add(struct pyws_watch *w, int fd, enum pyws_kind kind,
                PyObject *owner, uint32_t *slot)
 {
     if (w->poll < 0) {
@@ -74,20 +74,12 @@ pyws_watch_add(struct pyws_watch *w, int fd, unsigned bits, enum pyws_kind kind,
     }
     uint32_t i = w->free;
     struct pyws_slot *s = &w->slots[i];
-    if (ws_poll_add(w->poll, fd, bits, pyws_watch_token(w, i)) < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        if (w->used == 0) {
-            w->last(w);
-        }
-        return -1;
-    }
     w->free = s->next;
     w->used++;
     s->owner = Py_NewRef(owner);
     s->fd = fd;
     s->kind = (uint8_t)kind;
-    s->bits = (uint8_t)bits;
-    s->pends = 0;
+    s->bits = s->watched = s->pends = 0;
     *slot = i;
     return 0;
 }
@@ -96,16 +88,19 @@ int
 pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits)
 {
     struct pyws_slot *s = &w->slots[slot];
+    uint64_t token = pyws_watch_token(w, slot);
 
-    if (s->bits == bits || w->poll < 0) {
+    if (w->poll < 0 || (s->watched && s->bits == bits)) {
         return 0;
     }
-    if (ws_poll_change(w->poll, s->fd, s->bits, bits,
-                       pyws_watch_token(w, slot)) < 0) {
+    int rc = s->watched ? ws_poll_change(w->poll, s->fd, s->bits, bits, token)
+                        : ws_poll_add(w->poll, s->fd, bits, token);
+    if (rc < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
     s->bits = (uint8_t)bits;
+    s->watched = 1;
     return 0;
 }
 
@@ -125,7 +120,7 @@ pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
     struct pyws_slot *s = &w->slots[slot];
     PyObject *owner = s->owner;
 
-    if (w->poll >= 0) {
+    if (w->poll >= 0 && s->watched) {
         ws_poll_remove(w->poll, s->fd, s->bits);
     }
     if (w->hot == pyws_watch_token(w, slot)) {
@@ -134,7 +129,7 @@ pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
     s->owner = NULL;
     s->kind = PYWS_FREE;
     s->fd = -1;
-    s->bits = s->pends = 0;
+    s->bits = s->watched = s->pends = 0;
     s->generation++;
     s->next = w->free;
     w->free = slot;

@@ -40,8 +40,8 @@ struct pyws_slot {
     /* next is the next free slot while this one is free. */
     uint32_t next;
     uint8_t kind;
-    /* bits is what the kernel watches for. */
-    uint8_t bits;
+    /* bits is what the kernel watches for, once watched is 1. */
+    uint8_t bits, watched;
     /* pends is 1 while the slot stands in the list of unread input. */
     uint8_t pends;
 };
@@ -90,13 +90,14 @@ void pyws_watch_init(struct pyws_watch *w);
 /* pyws_watch_free frees the table's memory; no slot has an owner any more. */
 void pyws_watch_free(struct pyws_watch *w);
 
-/* pyws_watch_add gives |fd| to |owner|, watched for |bits|, and stores the
- * slot. Returns 0, or -1 with OSError, RuntimeError or MemoryError set. */
-int pyws_watch_add(struct pyws_watch *w, int fd, unsigned bits,
-                   enum pyws_kind kind, PyObject *owner, uint32_t *slot);
+/* pyws_watch_add gives |fd| to |owner| and stores the slot; nothing is watched
+ * yet. Returns 0, or -1 with RuntimeError, MemoryError or what the loop raises
+ * set. */
+int pyws_watch_add(struct pyws_watch *w, int fd, enum pyws_kind kind,
+                   PyObject *owner, uint32_t *slot);
 
-/* pyws_watch_bits watches the slot's descriptor for |bits| from now on.
- * Returns 0, or -1 with OSError set. */
+/* pyws_watch_bits watches the slot's descriptor for |bits| from now on; the
+ * first time the kernel hears of it.  Returns 0, or -1 with OSError set. */
 int pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits);
 
 /* pyws_watch_rearm has an event reported again that was fetched and not served:

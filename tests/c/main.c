@@ -3,12 +3,12 @@
 
 extern const struct suite suite_err, suite_block, suite_ring, suite_mask,
     suite_parser, suite_writer, suite_close, suite_utf8, suite_conn, suite_http,
-    suite_entropy, suite_queue, suite_poll, suite_message;
+    suite_field, suite_entropy, suite_queue, suite_poll, suite_message;
 
 static const struct suite *const suites[] = {
-    &suite_err,     &suite_block, &suite_ring, &suite_mask,    &suite_parser,
-    &suite_writer,  &suite_close, &suite_utf8, &suite_conn,    &suite_http,
-    &suite_entropy, &suite_queue, &suite_poll, &suite_message,
+    &suite_err,    &suite_block,   &suite_ring,  &suite_mask, &suite_parser,
+    &suite_writer, &suite_close,   &suite_utf8,  &suite_conn, &suite_http,
+    &suite_field,  &suite_entropy, &suite_queue, &suite_poll, &suite_message,
 };
 
 static int

@@ -279,8 +279,8 @@ test_init(void)
 {
     static const size_t sizes[][2] = {
         {0, 256},       {1, 256},     {255, 256},       {256, 256},
-        {257, 257},     {512, 512},   {65535, 65535},   {65536, 65536},
-        {65537, 65536}, {MIB, 65536}, {SIZE_MAX, 65536}};
+        {257, 257},     {512, 512},   {65535, 65535},   {65664, 65664},
+        {65665, 65664}, {MIB, 65664}, {SIZE_MAX, 65664}};
     struct meter m;
     struct ws_spare spare = {NULL, NULL};
 
@@ -991,6 +991,51 @@ test_linear(void)
     }
 }
 
+/* Frames whose payload is a power of two, from a peer that is always ahead: 64
+ * KiB of payload a read, and of each read no more than the beginning of a frame
+ * is moved. */
+static void
+test_full_reads(void)
+{
+    static const size_t payloads[] = {4096, 8192, 16384, 32768, 65536};
+    enum { ROUNDS = 50, READ = 65536 };
+
+    for (size_t i = 0; i < 2 * sizeof(payloads) / sizeof(payloads[0]); i++) {
+        struct meter m;
+        struct ws_spare spare = {NULL, NULL};
+        struct probe p;
+        size_t payload = payloads[i / 2], masked = i % 2;
+        size_t frame = (payload < 65536 ? 4 : 10) + 4 * masked + payload;
+        size_t got = 0, eaten = 0;
+
+        check_context("payload %zu, masked %zu", payload, masked);
+        meter_init(&m);
+        probe_init(&p, &m, &spare, WS_BLOCK_SIZE_MAX);
+        for (int round = 1; round <= ROUNDS; round++) {
+            uint8_t *ptr;
+            size_t len, avail = ws_ring_len(&p.ring);
+            size_t need = avail < 14 ? 14 : frame;
+            CHECK_INT(probe_reserve(&p, need, &ptr, &len), 0);
+            stream_fill(ptr, len, 0, got);
+            probe_commit(&p, len);
+            got += len;
+            while (ws_ring_len(&p.ring) >= frame) {
+                CHECK(stream_is(ws_ring_peek(&p.ring), frame, 0, eaten));
+                probe_consume(&p, frame);
+                eaten += frame;
+            }
+            probe_settle(&p);
+            CHECK_INT(ws_ring_expects(&p.ring), 0);
+            CHECK(eaten / frame * payload >= (size_t)round * READ);
+            CHECK(p.moved <= (size_t)round * (WS_BLOCK_SIZE_MAX - READ));
+        }
+        CHECK_INT(m.calls, 1);
+        probe_free(&p);
+        ws_spare_clear(&spare);
+        CHECK_INT(m.alive, 0);
+    }
+}
+
 /* ---- no memory ---- */
 
 /* Each of the three ways to storage fails once; nothing that was readable is
@@ -1359,6 +1404,7 @@ static const struct test tests[] = {
     {"a large frame is expected behind another", test_expects},
     {"memory of kept frames", test_kept_memory},
     {"linear in what arrives", test_linear},
+    {"full reads end with a frame", test_full_reads},
     {"no memory", test_no_memory},
     {"random steps against a model", test_model},
     {NULL, NULL},
