@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from ends.frame import frame_of
 from masks import measure_masks
 from works import Case, Contestant, Program, Work
 
@@ -91,22 +92,12 @@ class Bench:
             if work.content == "deflated":
                 frames = deflated_frames(case.size)
             else:
-                frame = server_frame(bytes(case.size), 0x82)
+                frame = frame_of(bytes(case.size))
                 frames = frame * max(1, 65536 // len(frame))
             self._files[name] = self.folder / name
             self._files[name].write_bytes(frames)
         extension = extension if work.content == "deflated" else ""
         return ["--file", str(self._files[name]), "--extension", extension]
-
-
-def server_frame(payload: bytes, first: int) -> bytes:
-    """Return a frame without mask; ``first`` is its first byte."""
-    n = len(payload)
-    if n < 126:
-        return bytes([first, n]) + payload
-    if n < 65536:
-        return bytes([first, 126]) + n.to_bytes(2, "big") + payload
-    return bytes([first, 127]) + n.to_bytes(8, "big") + payload
 
 
 def deflated_frames(size: int) -> bytes:
@@ -125,7 +116,7 @@ def deflated_frames(size: int) -> bytes:
         message = (trade * (size // len(trade) + 1)).encode()[:size]
         payload = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
         # 7.2.1: without the four bytes that end each of them; RSV1 says that it is compressed.
-        frames.append(server_frame(payload[:-4], 0xC2))
+        frames.append(frame_of(payload[:-4], 0xC2))
     return b"".join(frames)
 
 
@@ -374,7 +365,9 @@ def version(name):
 library = sys.argv[1]
 importlib.import_module(library)
 top = library.split(".")[0]
-parts = [version(top), "CPython " + platform.python_version()]
+# (asyncio has CPython's version.)
+parts = [] if top == "asyncio" else [version(top)]
+parts.append("CPython " + platform.python_version())
 for name in ("uvloop", "aiofastnet") if top == "picows" else ("uvloop",):
     try:
         parts.append(version(name))

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from callgrind import counted, under_callgrind
-from run import WORKER, Bench, NotHere, Process, server_frame, started
+from ends.frame import frame_of
+from run import WORKER, Bench, NotHere, Process, started
 
 LIBRARIES: dict[str, tuple[str, dict[str, Any]]] = {
     "picows_c": ("picows_c", {}),
@@ -117,7 +118,7 @@ def once(bench: Bench, work: Whole, loop: str, name: str, count: int) -> int:
     load = [*bench.pin(1), str(bench.reference()), work.load]
     if work.load == "source":
         frames = bench.folder / "frames"
-        frames.write_bytes(server_frame(bytes(work.size), 0x82) * 2000)
+        frames.write_bytes(frame_of(bytes(work.size)) * 2000)
         load += ["--file", str(frames)]
     load += rest
     first, second = (command, load) if work.is_server else (load, command)

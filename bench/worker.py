@@ -20,6 +20,7 @@ ENDS = {
     "websockets": "connections",
     "picows.websockets": "connections",
     "aiohttp": "http",
+    "asyncio": "alone",
 }
 
 

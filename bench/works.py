@@ -106,6 +106,7 @@ PICOWS = (FASTNET, PLAIN)
 C_CLIENT, C_SERVER = "C client (epoll)", "C server (epoll)"
 C_BOTH = "C client and server (epoll)"
 OTHER_UVLOOP = "picows_c on uvloop"
+ALONE = "loop alone, no WebSocket"
 WEBSOCKETS, AIOHTTP, LAYER = "websockets", "aiohttp", "picows.websockets"
 
 C = Program("C")
@@ -159,6 +160,12 @@ def on_uvloop(end: str = "") -> Contestant:
     return at(end, OTHER_UVLOOP, program, **more) if end else both(OTHER_UVLOOP, program, **more)
 
 
+def alone(end: str = "") -> Contestant:
+    """Return who has no library; never a rival: it shows what the loop and TCP take."""
+    program = Program("asyncio")
+    return at(end, ALONE, program) if end else both(ALONE, program)
+
+
 def servers(pace: float = 1.0) -> tuple[Contestant, ...]:
     """Return the servers of the others."""
     return (
@@ -206,6 +213,7 @@ _ALL = (
             *picows(),
             Contestant(C_CLIENT, server=Program("picows_c"), client=C),
             both(C_BOTH, C),
+            alone(),
         ),
         (
             Goal("rate", ">=", 1.1, PICOWS, UVLOOP),
@@ -245,6 +253,7 @@ _ALL = (
             *picows("server"),
             on_uvloop("server"),
             at("server", C_SERVER, C),
+            alone("server"),
         ),
         (
             Goal("user_us", "<=", 0.3, PICOWS, ASYNCIO),
@@ -348,7 +357,7 @@ _ALL = (
         "knock",
         ("server",),
         (Case("waves of 500", 0, 20, 500),),
-        (ours("server"), *picows("server", pace=0.5), *servers(pace=0.2)),
+        (ours("server"), *picows("server", pace=0.5), *servers(pace=0.2), alone("server")),
         (Goal("cpu_us", "<=", 0.4, PYTHONS), Goal("user_us", "<=", 0.4, PYTHONS)),
         quick=UVLOOP,
     ),
@@ -389,7 +398,7 @@ _ALL = (
         "hear",
         ("server",),
         (Case("256 B", 256, 500, 1000),),
-        (ours("server"), *picows("server")),
+        (ours("server"), *picows("server"), alone("server")),
         (Goal("cpu_us", "<=", 0.5, PICOWS),),
     ),
     Work(
@@ -437,7 +446,7 @@ _ALL = (
         "ask",
         ("server",),
         (Case("1", 256, 100_000), Case("100", 256, 300_000, 100)),
-        (ours("server"), *picows("server"), at("server", C_SERVER, C)),
+        (ours("server"), *picows("server"), at("server", C_SERVER, C), alone("server")),
         tuple(Goal(figure, "<=", 1.0, PICOWS) for figure in ("p50_us", "p99_us", "p999_us")),
         latency=True,
         figures=("rate", "p50_us", "p99_us", "p999_us"),
@@ -452,7 +461,7 @@ _ALL = (
             Case(f"{connections:,}", 64, 200_000, connections)
             for connections in (1, 10, 100, 1000, 10_000)
         ),
-        (ours("server"), *picows("server"), at("server", C_SERVER, C)),
+        (ours("server"), *picows("server"), at("server", C_SERVER, C), alone("server")),
         (
             Goal("cpu_us", "<=", 1.25, base="10", cases=("100", "1,000", "10,000")),
             Goal("user_us", "<=", 1.25, base="10", cases=("100", "1,000", "10,000")),

@@ -43,19 +43,24 @@ def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: Any) -> Any:
-    """Results of works that need nothing but picows_c and a C compiler."""
-    file = tmp_path_factory.mktemp("bench") / "results.json"
-    works = ["echo", "server", "stream", "coalesced", "accept", "idle", "broadcast"]
+def tiny(file: Path, loop: str, works: list[str], who: list[str]) -> Any:
+    """Measure a few messages of some works; return the results, and what was printed."""
     done = compare(
-        *works, "--loops", "asyncio", "--cases", "256 B", "100", "32 B", "64 B", "waves of 500",
-        "--who", "picows_c", "C server", "--rounds", "1", "--scale", "0.001", "--json", str(file),
+        *works, "--loops", loop, "--cases", "256 B", "100", "32 B", "64 B", "waves of 500",
+        "--who", *who, "--rounds", "1", "--scale", "0.001", "--json", str(file),
     )  # fmt: skip
     if "no C compiler" in done.stdout:
         pytest.skip("needs a C compiler")
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(file.read_text()), done.stdout
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: Any) -> Any:
+    """Results of works that need nothing but picows_c and a C compiler."""
+    file = tmp_path_factory.mktemp("bench") / "results.json"
+    works = ["echo", "server", "stream", "coalesced", "accept", "idle", "broadcast"]
+    return tiny(file, "asyncio", works, ["picows_c", "C server", "loop alone"])
 
 
 def test_every_turn_has_figures(measured, suite):
@@ -78,6 +83,39 @@ def test_the_reference_takes_part(measured):
     results, text = measured
     server = next(r for r in results["results"] if r["work"] == "server")
     assert server["turns"]["C server (epoll)"][0]["server"]["rate"] > 0, text
+
+
+def takes_part_alone(results: dict[str, Any], text: str, suite: Any) -> None:
+    """On each loop: it reads in another way there."""
+    name = suite["works"].ALONE
+    took_part = set()
+    for result in results["results"]:
+        for turn in result["turns"].get(name, []):
+            took_part.add(result["work"])
+            for end in suite["works"].WORKS[result["work"]].measured:
+                assert turn[end]["rate"] > 0, (result["work"], end)
+    assert took_part == {"echo", "server", "accept", "broadcast"}, text
+    # What stands there is CPython's loop, or uvloop's: no library, and none is said to be missing.
+    assert results["settings"]["echo"][name].startswith("CPython ")
+
+
+def test_the_loop_alone_takes_part(measured, suite):
+    takes_part_alone(*measured, suite)
+
+
+def test_the_loop_alone_takes_part_on_uvloop(tmp_path, suite):
+    pytest.importorskip("uvloop")
+    works = ["echo", "server", "accept", "broadcast"]
+    takes_part_alone(*tiny(tmp_path / "results.json", "uvloop", works, ["loop alone"]), suite)
+
+
+def test_the_loop_alone_is_no_rival(suite):
+    """It is no library: what it takes is no goal, whoever is below it."""
+    alone = suite["works"].ALONE
+    for work in suite["works"].WORKS.values():
+        assert not [goal for goal in work.goals if alone in goal.against], work.name
+        # It stands below the others in a table.
+        assert alone not in [who.name for who in work.contestants[:-1]], work.name
 
 
 def test_who_is_not_there_is_named(measured):
