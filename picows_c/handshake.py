@@ -519,12 +519,12 @@ def check_request(method: bytes, fields: RequestFields) -> None:
         raise WSRequestRefused(400, "a request with content is not supported")
 
 
-def check_upgrade(method: bytes, fields: RequestFields) -> str:
+def check_upgrade(method: bytes, wants_upgrade: bool, fields: RequestFields) -> str:
     """Check an opening handshake by RFC 6455, 4.2.1; return its key. Raises WSRequestRefused."""
-    upgrade, connection, version, key = fields[3:7]
+    connection, version, key = fields[4:7]
     if method != b"GET":
         raise WSRequestRefused(400, "an upgrade needs GET")
-    if not _has_token(upgrade, "websocket"):
+    if not wants_upgrade:
         raise WSRequestRefused(400, "Upgrade header is not websocket")
     if not _has_token(connection, "upgrade"):
         raise WSRequestRefused(400, "Connection header has no upgrade")

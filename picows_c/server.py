@@ -114,18 +114,16 @@ class ServerProtocol(WSProtocol):
         """Wait for the request."""
         super()._made(transport)
         self._log(logging.INFO, "New connection accepted")
-        self._set_socket_options(transport)
+        if self._server_options.socket_options:
+            self._set_socket_options(transport)
         self._server._attach(self)
 
     def _set_socket_options(self, transport: asyncio.BaseTransport) -> None:
         """Set on an accepted unix socket what a TCP socket inherits from the listening one."""
-        options = self._server_options.socket_options
-        if not options:
-            return
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == getattr(socket, "AF_UNIX", None):
             try:
-                set_socket_options(sock, options)
+                set_socket_options(sock, self._server_options.socket_options)
             except OSError as error:
                 self._log(logging.ERROR, "%s", error)
 
@@ -175,7 +173,8 @@ class ServerProtocol(WSProtocol):
         is_head = method == b"HEAD"
         try:
             check_request(method, fields)
-            offered, extensions = self._admit(fields) if is_upgrade(fields) else ([], [])
+            wants_upgrade = is_upgrade(fields)
+            offered, extensions = self._admit(fields) if wants_upgrade else ([], [])
             answer = self._server_options.factory(request)
             response, listener = self._make_response(answer)
             # None: a 101 of ours, with nothing in it to be considered, merged or checked.
@@ -183,7 +182,7 @@ class ServerProtocol(WSProtocol):
             if theirs is not None and theirs.status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
                 return
-            key = check_upgrade(method, fields)
+            key = check_upgrade(method, wants_upgrade, fields)
             assert listener is not None
             agreed = {
                 "Upgrade": "websocket",

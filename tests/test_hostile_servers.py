@@ -437,6 +437,9 @@ async def lead(loop_kind, attack, expected, certificates, scheme="ws", name="", 
             task.cancel()
             hostile.writer.transport.abort()
         await asyncio.gather(*(task for task, _ in living), return_exceptions=True)
+        # (What ended them is nobody's business, and must not be reported as forgotten.)
+        ended = (hostile.writer.wait_closed() for _, hostile in living)
+        await soon(asyncio.gather(*ended, return_exceptions=True))
         await soon(honest.wait_closed())
 
 

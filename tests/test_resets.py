@@ -117,7 +117,8 @@ async def inventory() -> tuple[int, int]:
 
 
 def check_inventory(before: tuple[int, int], now: tuple[int, int]) -> None:
-    assert now[0] == before[0], "descriptors"
+    # Fewer where a loop's TLS transport, which nobody knew of yet, was still closing before.
+    assert now[0] <= before[0], "descriptors"
     # It would be more if one connection of ten left anything behind.
     assert now[1] - before[1] < 20, f"{now[1] - before[1]} objects"
 

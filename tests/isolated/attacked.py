@@ -39,4 +39,6 @@ async def main() -> None:
 
 
 logging.disable(logging.CRITICAL)
-new_loop(sys.argv[1]).run_until_complete(main())
+loop = new_loop(sys.argv[1])
+loop.run_until_complete(main())
+loop.close()
