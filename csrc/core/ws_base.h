@@ -29,11 +29,13 @@
 #  define WS_LIKELY(x) __builtin_expect(!!(x), 1)
 #  define WS_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #  define WS_INLINE static inline __attribute__((always_inline))
+#  define WS_PREFETCH(p) __builtin_prefetch(p)
 #else
 #  define WS_TARGET(isa)
 #  define WS_LIKELY(x) (x)
 #  define WS_UNLIKELY(x) (x)
 #  define WS_INLINE static __forceinline
+#  define WS_PREFETCH(p) ((void)(p))
 #endif
 
 /* WS_ASSERT states an invariant; NDEBUG builds do not evaluate it. */
