@@ -13,7 +13,7 @@ class Deadlines(Generic[_Who]):
     """Calls ``late(who)`` for each who is still there so many seconds after it came.
 
     All have the same time: whoever came first is due first, and the loop has one timer for all of
-    them. It is not cancelled when the last one leaves: more may come before it rings.
+    them; none where nobody is here, for the system charges for each sleep that has an end.
     """
 
     def __init__(
@@ -34,10 +34,7 @@ class Deadlines(Generic[_Who]):
     def discard(self, who: _Who) -> None:
         """Wait no longer for somebody, who may not be here."""
         self._due.pop(who, None)
-
-    def stop(self) -> None:
-        """Let go of the loop's timer; nobody is here any more."""
-        if self._timer is not None:
+        if not self._due and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 

@@ -161,8 +161,6 @@ class WSServer(_Server):
 
     def _wake_up(self) -> None:
         if self._is_closed and not self._connections:
-            if self._handshakes is not None:
-                self._handshakes.stop()
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)

@@ -68,20 +68,33 @@ def test_whoever_came_first_is_due_first(loop):
 def test_who_has_left_is_not_late(loop):
     late: list[str] = []
     deadlines: Deadlines[str] = Deadlines(loop, 5.0, late.append)  # type: ignore[arg-type]
-    deadlines.add("a")
+    for who in ("a", "b"):
+        deadlines.add(who)
+        loop.go_to(loop.now + 1.0)
     deadlines.discard("a")
     deadlines.discard("a")
-    # The timer of the one that has left serves who comes next.
-    loop.go_to(103.0)
-    deadlines.add("b")
+    # The timer of the one that has left serves the other.
     assert len(loop.timers) == 1
-    loop.go_to(107.9)
+    loop.go_to(105.9)
     assert late == []
-    loop.go_to(108.0)
+    loop.go_to(106.0)
     assert late == ["b"]
+    assert loop.timers == []
+
+
+def test_where_nobody_is_there_is_no_timer(loop):
+    deadlines: Deadlines[str] = Deadlines(loop, 5.0, pytest.fail)  # type: ignore[arg-type]
+    deadlines.discard("nobody")
+    deadlines.add("a")
+    deadlines.add("b")
+    deadlines.discard("a")
+    assert len(loop.timers) == 1
+    deadlines.discard("b")
+    assert loop.timers == []
     deadlines.add("c")
+    assert len(loop.timers) == 1
+    deadlines.discard("c")
     loop.go_to(200.0)
-    assert late == ["b", "c"]
 
 
 def test_who_is_late_may_make_others_come_and_leave(loop):
@@ -118,12 +131,3 @@ def test_an_exception_leaves_the_others_their_timer(loop):
         loop.go_to(105.0)
     loop.go_to(105.0)
     assert late == ["b"]
-
-
-def test_stop(loop):
-    deadlines: Deadlines[str] = Deadlines(loop, 5.0, pytest.fail)  # type: ignore[arg-type]
-    deadlines.stop()
-    deadlines.add("a")
-    deadlines.discard("a")
-    deadlines.stop()
-    assert loop.timers == []

@@ -129,7 +129,10 @@ main(int argc, char **argv)
                 times *= 2;
             }
             for (int repeat = 0; repeat < REPEATS; repeat++) {
-                for (int w = 0; w < WHO; w++) {
+                for (int turn = 0; turn < WHO; turn++) {
+                    /* One may leave the bytes in the caches and another may
+                     * not: there and back, so that each comes behind each. */
+                    int w = repeat % 2 == 0 ? turn : WHO - 1 - turn;
                     if (who[w] == NULL) {
                         continue;
                     }
