@@ -43,7 +43,7 @@ PINGS = {
 LINKS = {
     "nothing": Conditions(),
     "loss of 1 %": Conditions(loss=0.01),
-    "loss of 10 %": Conditions(loss=0.1),
+    "loss of 20 %": Conditions(loss=0.2),
     "duplicates": Conditions(duplicates=0.3),
     "reordering": Conditions(reordering=0.2),
     "delay": Conditions(delay=0.01, jitter=0.01),
