@@ -19,6 +19,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ends.frame import frame_of
+
 from picows_c import WSListener, WSMsgType, ws_connect, ws_create_server
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -212,22 +214,6 @@ class Connected:
         self.loop.close()
 
 
-def frame(payload: bytes, first: int = 0x82, masked: bool = True) -> bytes:
-    """Build a frame by hand."""
-    n, bit = len(payload), 0x80 if masked else 0
-    if n < 126:
-        head = bytes([first, bit | n])
-    elif n < 65536:
-        head = bytes([first, bit | 126]) + n.to_bytes(2, "big")
-    else:
-        head = bytes([first, bit | 127]) + n.to_bytes(8, "big")
-    if not masked:
-        return head + payload
-    keys = (KEY * (n // 4 + 1))[:n]
-    mixed = int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")
-    return head + KEY + mixed.to_bytes(n, "big")
-
-
 @dataclass
 class Way:
     """``call()`` does something ``per`` times; ``close()`` afterwards."""
@@ -245,30 +231,32 @@ def receiving(role: str, data: bytes, per: int, listener: type[Quiet] = Quiet, *
 
 def to_callback() -> Way:
     """Receive frames of 32 bytes, each for a callback."""
-    return receiving("server", frame(bytes(32)) * 1000, 1000)
+    return receiving("server", frame_of(bytes(32), key=KEY) * 1000, 1000)
 
 
 def parse() -> Way:
     """Receive fragments of 4 bytes; a callback for every 1,000 of them."""
-    middle = frame(bytes(4), 0x00) * 998
-    data = frame(bytes(4), 0x02) + middle + frame(bytes(4), 0x80)
+    middle = frame_of(bytes(4), 0x00, KEY) * 998
+    data = frame_of(bytes(4), 0x02, KEY) + middle + frame_of(bytes(4), 0x80, KEY)
     return receiving("server", data, 1000, assemble_messages=True)
 
 
 def text() -> Way:
     """Receive texts of 256 bytes that are not ASCII, each checked and taken as str."""
     payload = ("\u00e9\u00fc\u20ac" * 37)[:110].encode()
-    return receiving("server", frame(payload, 0x81) * 200, 200, Reading, assemble_messages=True)
+    return receiving(
+        "server", frame_of(payload, 0x81, KEY) * 200, 200, Reading, assemble_messages=True
+    )
 
 
 def unmask() -> Way:
     """Receive frames of 32 KiB that are masked."""
-    return receiving("server", frame(bytes(32768)), 1)
+    return receiving("server", frame_of(bytes(32768), key=KEY), 1)
 
 
 def echo() -> Way:
     """Receive frames of 64 bytes and send each back."""
-    return receiving("server", frame(bytes(64)) * 500, 500, Echo)
+    return receiving("server", frame_of(bytes(64), key=KEY) * 500, 500, Echo)
 
 
 def sending(role: str, size: int, per: int, corked: bool) -> Way:

@@ -65,15 +65,16 @@ def agreement(head: bytes) -> bytes:
     return AGREED % base64.b64encode(hashlib.sha1(key + GUID).digest())
 
 
-async def listen(factory: Any) -> Any:
-    return await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
-
-
-def port(server: Any) -> Any:
-    return server.sockets[0].getsockname()[1]
-
-
 # ---- servers ----
+
+
+async def serve(factory: Any, done: asyncio.Future[None], figures: Any) -> None:
+    """Listen, and print the port; once that is done, ``figures()``."""
+    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    say(server.sockets[0].getsockname()[1])
+    await done
+    await finish(figures())
+    server.close()
 
 
 def accepting(args: Any, opened: Any) -> Any:
@@ -111,11 +112,7 @@ async def echo(_lib: Any, args: Any) -> None:
                 if mark < 0:
                     done.set_result(None)
 
-    server = await listen(accepting(args, Echo))
-    say(port(server))
-    await done
-    await finish(meter.figures)
-    server.close()
+    await serve(accepting(args, Echo), done, lambda: meter.figures)
 
 
 async def gate(_lib: Any, args: Any) -> None:
@@ -138,11 +135,7 @@ async def gate(_lib: Any, args: Any) -> None:
             if windows.one():
                 done.set_result(None)
 
-    server = await listen(Gate)
-    say(port(server))
-    await done
-    await finish(windows.figures())
-    server.close()
+    await serve(Gate, done, windows.figures)
 
 
 async def broadcaster(_lib: Any, args: Any) -> None:
@@ -166,14 +159,11 @@ async def broadcaster(_lib: Any, args: Any) -> None:
                 if mark < 0:
                     done.set_result(None)
 
-    server = await listen(accepting(args, Asker))
-    say(port(server))
-    await done
-    for key in ("user_us", "system_us"):
-        meter.figures[key] /= len(writes)
-    meter.figures["rate"] *= len(writes)
-    await finish(meter.figures)
-    server.close()
+    def shared() -> dict[str, Any]:
+        meter.share(len(writes))
+        return meter.figures
+
+    await serve(accepting(args, Asker), done, shared)
 
 
 # ---- clients ----

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-
 
 def frame_of(payload: bytes, first: int = 0x82, key: bytes = b"") -> bytes:
     """Return a frame, with a mask where there is a key; ``first`` is its first byte."""
@@ -14,4 +12,8 @@ def frame_of(payload: bytes, first: int = 0x82, key: bytes = b"") -> bytes:
         head = bytes([first, bit | 126]) + n.to_bytes(2, "big")
     else:
         head = bytes([first, bit | 127]) + n.to_bytes(8, "big")
-    return head + key + (bytes(a ^ b for a, b in zip(payload, cycle(key))) if key else payload)
+    if not key:
+        return head + payload
+    keys = (key * (n // 4 + 1))[:n]
+    mixed = int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")
+    return head + key + mixed.to_bytes(n, "big")

@@ -143,9 +143,7 @@ async def broadcaster(lib: Any, args: Any) -> None:
     server = await listen(lib, args, Server, meter.figures)
     say(port(server))
     await done
-    for key in ("user_us", "system_us"):
-        meter.figures[key] /= len(transports)
-    meter.figures["rate"] *= len(transports)
+    meter.share(len(transports))
     await finish(meter.figures)
     server.close()
 

@@ -48,6 +48,12 @@ class Meter:
             busy=(user + system) / seconds,
         )
 
+    def share(self, parts: int) -> None:
+        """Make the figures those of one of the parts that each message has had."""
+        self.figures["rate"] *= parts
+        for key in ("user_us", "system_us"):
+            self.figures[key] /= parts
+
 
 class Windows:
     """The CPU of work that comes in waves of ``size``, the first of which warms up.
