@@ -52,14 +52,38 @@ Field = Union[str, list[str], None]
 RequestFields = tuple[Field, Field, Field, Field, Field, Field, Field, Field, Field, Field]
 
 
-class WSUpgradeRequest:
+class _Message:
+    """The header fields of a request or a response, made when they are first asked for."""
+
+    __slots__ = ("_first", "_headers")
+
+    # What they are made of: pairs, or the head of a request as it was received.
+    _first: Union[bytes, tuple[tuple[str, str], ...]]
+    _headers: Optional[CIMultiDict[str]]
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """The header fields, in their order."""
+        if self._headers is None:
+            first = self._first
+            pairs = _core._request_fields(first) if isinstance(first, bytes) else first
+            self._headers = CIMultiDict(pairs)
+            self._first = ()
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: CIMultiDict[str]) -> None:
+        self._headers = headers
+
+
+class WSUpgradeRequest(_Message):
     """An HTTP request, as the peer sent it or as it is sent.
 
     method, path (with its query) and version are bytes; headers is case-insensitive and keeps
     repeated names.
     """
 
-    __slots__ = ("_head", "_headers", "method", "path", "version")
+    __slots__ = ("method", "path", "version")
 
     method: bytes
     path: bytes
@@ -76,22 +100,7 @@ class WSUpgradeRequest:
         self.path = path
         self.version = version
         self._headers = headers
-        # What was received, until somebody asks for the headers.
-        self._head: Optional[bytes] = None
-
-    @property
-    def headers(self) -> CIMultiDict[str]:
-        """The header fields, in their order."""
-        if self._headers is None:
-            self._headers = CIMultiDict()
-            if self._head is not None:
-                self._headers.extend(_core._request_fields(self._head))
-                self._head = None
-        return self._headers
-
-    @headers.setter
-    def headers(self, headers: CIMultiDict[str]) -> None:
-        self._headers = headers
+        self._first = ()
 
     def to_bytes(self) -> bytes:
         """Return the request as it goes over the wire; ValueError for what would break it."""
@@ -101,7 +110,7 @@ class WSUpgradeRequest:
         return b"%b\r\n%b\r\n" % (first, _fields_bytes(self.headers))
 
 
-class WSUpgradeResponse:
+class WSUpgradeResponse(_Message):
     """An HTTP response to an upgrade request: 101 Switching Protocols, or anything else.
 
     status is an HTTPStatus, a plain int where HTTPStatus has no such member; headers is
@@ -109,7 +118,7 @@ class WSUpgradeResponse:
     object can be sent any number of times; sending does not change it.
     """
 
-    __slots__ = ("_fields", "_headers", "body", "status", "version")
+    __slots__ = ("body", "status", "version")
 
     version: bytes
     status: Union[HTTPStatus, int]
@@ -124,21 +133,9 @@ class WSUpgradeResponse:
     ) -> None:
         self.version = version
         self.status = _status(status)
-        self._headers = headers
-        # What they begin with, once somebody asks for them.
-        self._fields: tuple[tuple[str, str], ...] = ()
         self.body = body
-
-    @property
-    def headers(self) -> CIMultiDict[str]:
-        """The header fields, in their order."""
-        if self._headers is None:
-            self._headers = CIMultiDict(self._fields)
-        return self._headers
-
-    @headers.setter
-    def headers(self, headers: CIMultiDict[str]) -> None:
         self._headers = headers
+        self._first = ()
 
     @staticmethod
     def create_ok_response(
@@ -178,7 +175,7 @@ class WSUpgradeResponse:
         """Make a 101 Switching Protocols (RFC 6455, 4.2.2)."""
         response = WSUpgradeResponse(_SWITCHING_PROTOCOLS)
         if extra_headers is None:
-            response._fields = _SWITCHING
+            response._first = _SWITCHING
         else:
             response._headers = make_headers(extra_headers)
             for name, value in _SWITCHING:

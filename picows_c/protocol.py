@@ -124,7 +124,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self.transport = WSTransport(
             self,
             underlying,
-            -1 if isinstance(underlying, _core.Stream) else _direct_fd(underlying),
+            _direct_fd(underlying),
             self._is_client,
             self._options.enable_auto_pong,
             self._options.logger.isEnabledFor(PICOWS_DEBUG_LL),
@@ -251,8 +251,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         assert transport is not None
         transport._response = response
         self.listener = listener
-        if self._timer is not None:
-            self._disarm()
+        self._disarm()
         self._is_open = True
         self._start_frames(
             transport,

@@ -169,7 +169,7 @@ class ServerProtocol(WSProtocol):
         assert transport is not None
         assert self._underlying is not None
         request = transport._request = WSUpgradeRequest(method, target)
-        request._head = head
+        request._first = head
         is_head = method == b"HEAD"
         try:
             check_request(method, fields)
