@@ -114,7 +114,7 @@ def run_session(seed: int, kind: str, certificates: Certificates, trace: bool) -
 def inside(args: argparse.Namespace) -> int:
     """Run sessions in this process; the last line on stdout is the seed at work."""
     faulthandler.enable()
-    logging.disable(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
     certificates = Certificates()
     deadline = time.monotonic() + args.seconds
     # The first sessions import and cache.
