@@ -518,7 +518,7 @@ LOGGER.propagate = False
 
 
 class Overflow(logging.Handler):
-    """Whether a connection was dropped with what it had to send; its cause may be an earlier one."""
+    """Whether what waited was dropped; the cause of the end may be an earlier one."""
 
     def __init__(self) -> None:
         super().__init__()
