@@ -25,7 +25,7 @@ from raw import (
     upgraded,
 )
 
-from picows_c import PermessageDeflate, WSMsgType
+from picows_c import PermessageDeflate, WSMsgType, broadcast
 
 RSV1 = 4
 TAIL = b"\x00\x00\xff\xff"
@@ -272,6 +272,7 @@ class Breaking:
     def __init__(self) -> None:
         self.made: list[Any] = []
         self.fails = ""
+        self.calls: Any = None  # what compress() and flush() call first
 
     def compressobj(self, *arguments: Any, **options: Any) -> Any:
         module, real = self, zlib.compressobj(*arguments, **options)
@@ -280,11 +281,15 @@ class Breaking:
             def compress(self, data: bytes) -> bytes:
                 if module.fails == "compress":
                     raise MemoryError
+                if module.calls is not None:
+                    module.calls("compress")
                 return real.compress(data)
 
             def flush(self, mode: int) -> bytes:
                 if module.fails == "flush":
                     raise MemoryError
+                if module.calls is not None:
+                    module.calls("flush")
                 return real.flush(mode)
 
         self.made.append(Compressor())
@@ -362,6 +367,38 @@ async def test_a_compressor_that_failed_is_thrown_away(plain, where):
             transport.send(WSMsgType.BINARY, GUESS)
             assert await sent(peer, Codec()) == (BINARY, GUESS)
         assert len(module.made) == 2
+
+
+@pytest.mark.parametrize("payload", [b"s", SECRET], ids=["below", "above"])
+@pytest.mark.parametrize("fin", [False, True])
+async def test_no_message_begins_inside_the_compressor(plain, payload, fin):
+    """Not one that needs no compressor either: it would stand inside the one that does."""
+    module = Breaking()
+    config = PermessageDeflate(threshold=10, backend=module)  # type: ignore[arg-type]
+    async with three(plain, config) as (transports, peers):
+        one, other, _ = transports
+        refused = []
+
+        def send(where: str) -> None:
+            module.calls = None  # once
+            with pytest.raises(RuntimeError, match="inside the compressor"):
+                one.send(WSMsgType.BINARY, payload, fin=fin)
+            room = bytearray(14) + payload
+            with pytest.raises(RuntimeError, match="inside the compressor"):
+                one.send_reuse_external_bytearray(WSMsgType.BINARY, room, 14, fin=fin)
+            assert broadcast([one], WSMsgType.BINARY, payload) == [one]
+            one.send_ping(b"may go")
+            other.send(WSMsgType.BINARY, GUESS)
+            refused.append(where)
+
+        for where in ("compress", "flush"):
+            module.calls = lambda name, where=where: send(name) if name == where else None
+            one.send(WSMsgType.BINARY, SECRET, fin=False)
+            one.send(WSMsgType.CONTINUATION, GUESS)
+            await peers[0].expect(PING, b"may go")
+            assert await sent(peers[0], Codec()) == (BINARY, SECRET + GUESS)
+            assert await sent(peers[1], Codec()) == (BINARY, GUESS)
+        assert refused == ["compress", "flush"]
 
 
 async def test_few_compressors_are_kept(plain):

@@ -339,11 +339,7 @@ PyObject *
 pyws_deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin,
                       size_t *sent)
 {
-    if (d->busy) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "a message was sent from inside the compressor");
-        return NULL;
-    }
+    WS_ASSERT(!d->busy);
     Py_INCREF(d);
     d->busy = 1;
     PyObject *out = deflate_compress(d, p, len, fin);

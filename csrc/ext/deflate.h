@@ -34,7 +34,7 @@ typedef struct {
     uint8_t resets_in;
     /* sending is 1 inside a message that is compressed. */
     uint8_t sending;
-    /* busy is 1 while the compressor is called. */
+    /* busy is 1 while the compressor is called; who compresses asks first. */
     uint8_t busy;
 } DeflateObject;
 
@@ -66,7 +66,8 @@ pyws_deflate_wants(const DeflateObject *d, size_t len)
 }
 
 /* pyws_deflate_compress returns |len| bytes compressed, |*sent| of which are to
- * be sent; |fin| as above.  Calls Python.  NULL with an exception set. */
+ * be sent; |fin| as above.  Not while |busy|.  Calls Python.  NULL with an
+ * exception set. */
 PyObject *pyws_deflate_compress(DeflateObject *d, const uint8_t *p, size_t len,
                                 int fin, size_t *sent);
 

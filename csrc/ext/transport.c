@@ -267,6 +267,14 @@ transport_has_room(WSTransportObject *t, unsigned opcode, int fin, size_t len)
     return 0;
 }
 
+/* Whether a message is in the hands of the compressor, which is Python's.
+ * Another one that it sent would stand inside that one. */
+static int
+transport_is_compressing(const WSTransportObject *t)
+{
+    return WS_UNLIKELY(t->deflate != NULL && t->deflate->busy);
+}
+
 /* Whether a frame that the user sends goes out: 1, 0 (nothing to do), or -1
  * with an exception set. */
 static int
@@ -279,6 +287,11 @@ transport_admit(WSTransportObject *t, unsigned opcode, int fin, unsigned rsv,
             return 0;
         }
         pyws_raise_err(err);
+        return -1;
+    }
+    if (transport_is_compressing(t) && !ws_opcode_is_control(opcode)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a message was sent from inside the compressor");
         return -1;
     }
     if (WS_UNLIKELY(t->write_limit > 0) && !ws_opcode_is_control(opcode)) {
@@ -372,9 +385,13 @@ pyws_transport_takes(WSTransportObject *t, unsigned opcode, size_t len)
     if (ws_conn_may_send(&t->conn, opcode, 1, 0, len) != 0) {
         return 0;
     }
-    return t->write_limit == 0 || ws_opcode_is_control(opcode)
-               ? 1
-               : transport_fits(t, len);
+    if (ws_opcode_is_control(opcode)) {
+        return 1;
+    }
+    if (transport_is_compressing(t)) {
+        return 0;
+    }
+    return t->write_limit == 0 ? 1 : transport_fits(t, len);
 }
 
 int
