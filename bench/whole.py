@@ -4,7 +4,7 @@
 
 The process that is measured runs under valgrind with a number of messages, and with more; the
 difference is without start and end. It has everything: interpreter, event loop, library, callback;
-not the kernel. The other end is the reference of bench/c. "loop alone" is what nobody can avoid: a
+not the kernel. The other end is the reference of bench/c, over TLS picows_c. "loop alone" is what nobody can avoid: a
 callback of loop.add_reader() that receives a byte and sends one. Instructions do not depend on what
 else the machine does: this is the user CPU of bench/compare.py without its noise (and without its
 cache misses).
@@ -48,12 +48,15 @@ class Whole:
     size: int
     few: int
     many: int
+    tls: bool = False
 
 
 WORKS = {
     "echo, server": Whole("echo", "ask", True, 256, 2_000, 12_000),
     "echo, client": Whole("ask", "echo", False, 256, 2_000, 12_000),
     "stream": Whole("sink", "source", False, 32, 100_000, 600_000),
+    "TLS echo, server": Whole("echo", "ask", True, 256, 2_000, 12_000, tls=True),
+    "TLS echo, client": Whole("ask", "echo", False, 256, 2_000, 12_000, tls=True),
 }
 
 
@@ -114,8 +117,13 @@ def once(bench: Bench, work: Whole, loop: str, name: str, count: int) -> int:
     rest = ["--size", str(work.size), "--count", str(count)]
     worker = [bench.python(library), str(WORKER), work.role, library, loop]
     worker += ["--options", json.dumps(options), *rest]
+    load = [str(bench.reference()), work.load]
+    if work.tls:
+        load = [bench.python("picows_c"), str(WORKER), work.load, "picows_c", loop]
+        load += bench.certificate()
+        worker += bench.certificate()
     command = [*bench.pin(0), *under_callgrind(out, worker)]
-    load = [*bench.pin(1), str(bench.reference()), work.load]
+    load = [*bench.pin(1), *load]
     if work.load == "source":
         frames = bench.folder / "frames"
         frames.write_bytes(frame_of(bytes(work.size)) * 2000)
@@ -165,7 +173,8 @@ def main() -> None:
             work = WORKS[title]
             print(f"{title}, {work.size} B: instructions for each message")
             for loop in args.loops:
-                names = [*LIBRARIES, *([] if work.role == "sink" else [ALONE])]
+                is_bounded = work.role != "sink" and not work.tls
+                names = [*LIBRARIES, *([ALONE] if is_bounded else [])]
                 for name in names:
                     try:
                         number = for_each(bench, work, loop, name)

@@ -406,11 +406,15 @@ class Connection(WSListener):
         released = memoryview(b"abc")
         released.release()
         bad = [None, -1, over, 3.5, "x", object(), [], 16, 255]
+
+        def out_of_order() -> None:
+            transport.send(ordered, b"x")
+
         calls: list[Callable[[], object]] = [
             lambda: transport.send(rng.choice([*bad, 3, 7, 11, 15]), b"x"),
             lambda: transport.send(opcode, rng.choice([1, 3.5, object(), [1], released])),
             lambda: transport.send(opcode, memoryview(b"abcdef")[::2][::-1].cast("B")),
-            lambda: transport.send(ordered, b"x"),
+            out_of_order,
             lambda: transport.send(WSMsgType.PING, b"x" * 126),
             lambda: transport.send(WSMsgType.PING, b"x", False),
             lambda: transport.send(opcode, b"x", True, rsv3=True),
@@ -434,6 +438,8 @@ class Connection(WSListener):
             picows_c.WSFrame,
         ]
         chosen = rng.randrange(len(calls))
+        if self.in_watermark and calls[chosen] is out_of_order:
+            return  # the send that filled the buffer is not in the books yet
         was_open = not (transport.is_close_frame_sent or transport.is_disconnected)
         self.note(f"wrong {chosen}")
         try:
