@@ -4,10 +4,10 @@
 
 The process that is measured runs under valgrind with a number of messages, and with more; the
 difference is without start and end. It has everything: interpreter, event loop, library, callback;
-not the kernel. The other end is the reference of bench/c, over TLS picows_c. "loop alone" is what nobody can avoid: a
-callback of loop.add_reader() that receives a byte and sends one. Instructions do not depend on what
-else the machine does: this is the user CPU of bench/compare.py without its noise (and without its
-cache misses).
+not the kernel. The other end is the reference of bench/c, over TLS picows_c. "loop alone" is what
+nobody can avoid: a callback of loop.add_reader() that receives a byte and sends one. Instructions
+do not depend on what else the machine does: this is the user CPU of bench/compare.py without its
+noise (and without its cache misses).
 """
 
 from __future__ import annotations
