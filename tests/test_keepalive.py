@@ -19,6 +19,8 @@ from picows_c import (
 
 # Long enough to tell a ping that comes at once from one that waits.
 SHORT = 0.05
+# For who answers: long enough on a machine that is busy.
+ANSWERED = 0.25
 TIMEOUT_TEXT = "peer has not replied to ping/heartbeat request within {} second(s)"
 
 
@@ -55,7 +57,7 @@ class OwnPings(Recorder):
 @pytest.mark.parametrize("role", ROLES)
 async def test_answered_pings_keep_the_connection(net, role, periodically):
     listener = Recorder()
-    async with against(net, role, listener, **pings(SHORT, SHORT, periodically)) as peer:
+    async with against(net, role, listener, **pings(ANSWERED, ANSWERED, periodically)) as peer:
         for _ in range(4):
             await peer.expect(PING)
             peer.send(PONG)
@@ -135,7 +137,7 @@ async def test_input_does_not_put_off_a_periodical_ping(plain, role):
 @pytest.mark.parametrize("role", ROLES)
 async def test_own_pings_and_pongs(net, role):
     listener = OwnPings()
-    async with against(net, role, listener, **pings(SHORT, SHORT)) as peer:
+    async with against(net, role, listener, **pings(ANSWERED, ANSWERED)) as peer:
         for _ in range(3):
             await peer.expect(TEXT, b"ping?")
             peer.send(PONG, b"is not it")
@@ -176,7 +178,7 @@ async def test_notified_pong(plain, role):
             transport.notify_user_specific_pong_received()
 
     listener = Notifying()
-    async with against(plain, role, listener, **pings(SHORT, SHORT)) as peer:
+    async with against(plain, role, listener, **pings(ANSWERED, ANSWERED)) as peer:
         listener.transport.notify_user_specific_pong_received()  # harmless
         for i in range(3):
             await peer.expect(TEXT, b"ping?")
@@ -220,7 +222,7 @@ async def test_an_exception_of_the_question_counts_as_one_of_the_frame(plain, ro
             raise RuntimeError("cannot say")
 
     listener = Failing()
-    async with against(plain, role, listener, **pings(SHORT, SHORT)) as peer:
+    async with against(plain, role, listener, **pings(ANSWERED, ANSWERED)) as peer:
         await peer.expect(TEXT, b"ping?")
         peer.send(TEXT, b"first")
         peer.send(TEXT, b"second")
@@ -240,7 +242,7 @@ async def test_a_question_that_disconnects(plain, role):
             return False
 
     listener = Leaving()
-    async with against(plain, role, listener, **pings(SHORT, SHORT)) as peer:
+    async with against(plain, role, listener, **pings(ANSWERED, ANSWERED)) as peer:
         await peer.expect(TEXT, b"ping?")
         peer.send(TEXT, b"not delivered")
         await soon(listener.disconnected.wait())

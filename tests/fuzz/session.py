@@ -296,7 +296,7 @@ class Connection(WSListener):
 
     def limits(self) -> None:
         target = self.transport.underlying_transport
-        if self.session.way == "loop" and self.transport.is_disconnected:
+        if self.session.way == "loop" and (self.transport.is_disconnected or target.is_closing()):
             return  # asyncio's and uvloop's own transports raise anything then
         if not self.transport.is_disconnected:
             high = self.rng.choice([0, 1, 100, 65536, 1 << 20])
