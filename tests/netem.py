@@ -62,15 +62,48 @@ class Conditions:
     down_after: Optional[int] = None
 
 
+class Luck:
+    """What a connection has lost lately, in both directions.
+
+    TCP waits twice as long after each loss until something is acknowledged: without a bound here
+    there is none for how long a test takes.
+    """
+
+    # so many packets of a connection are lost at most, until so many others of it have passed
+    MOST, BETWEEN = 3, 6
+
+    def __init__(self) -> None:
+        self._lost: Counter[frozenset[bytes]] = Counter()
+        self._passed: Counter[frozenset[bytes]] = Counter()
+
+    def _connection(self, packet: bytes) -> frozenset[bytes]:
+        # (The ports, behind an IP head without options.)
+        return frozenset((packet[20:22], packet[22:24]))
+
+    def may_lose(self, packet: bytes) -> bool:
+        connection = self._connection(packet)
+        if self._lost[connection] == self.MOST:
+            return False
+        self._lost[connection] += 1
+        self._passed[connection] = 0
+        return True
+
+    def passed(self, packet: bytes) -> None:
+        connection = self._connection(packet)
+        self._passed[connection] += 1
+        if self._passed[connection] == self.BETWEEN:
+            self._lost[connection] = 0
+
+
 class Direction:
     """Carries packets from one device to the other."""
 
     # seconds for which a packet is held back: time for others, if there are any
     HELD = 0.003
-    # so many are lost in a row at most: TCP waits twice as long each time, without a bound of ours
-    LOST_IN_A_ROW = 3
 
-    def __init__(self, source: int, sink: int, conditions: Conditions, seed: str) -> None:
+    def __init__(
+        self, source: int, sink: int, conditions: Conditions, luck: Luck, seed: str
+    ) -> None:
         self.source, self.sink = source, sink
         self.conditions = conditions
         self.dice = random.Random(seed)
@@ -80,7 +113,7 @@ class Direction:
         self._loop = asyncio.get_running_loop()
         self._is_open = True
         self._free_at = 0.0
-        self._lost_in_a_row = 0
+        self._luck = luck
         self._taken = self._newest = 0
         self._loop.add_reader(source, self._readable)
 
@@ -111,11 +144,10 @@ class Direction:
         if conditions.is_down:
             self._lose("is_down")
             return
-        if dice.random() < conditions.loss and self._lost_in_a_row < self.LOST_IN_A_ROW:
-            self._lost_in_a_row += 1
+        if dice.random() < conditions.loss and self._luck.may_lose(packet):
             self._lose("loss")
             return
-        self._lost_in_a_row = 0
+        self._luck.passed(packet)
         wait = conditions.delay + dice.random() * conditions.jitter
         self.counts["delay"] += wait > 0
         if conditions.rate is not None:
@@ -236,9 +268,10 @@ class Link:
             stack.callback(self.near.close)
             self.far = End(FAR, NEAR)
             stack.callback(self.far.close)
+            luck = Luck()
             self.directions = (
-                Direction(self.near.tun, self.far.tun, there, f"{seed} there"),
-                Direction(self.far.tun, self.near.tun, back, f"{seed} back"),
+                Direction(self.near.tun, self.far.tun, there, luck, f"{seed} there"),
+                Direction(self.far.tun, self.near.tun, back, luck, f"{seed} back"),
             )
             self._stack = stack.pop_all()
 
