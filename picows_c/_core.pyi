@@ -335,12 +335,17 @@ class Poller:
     def count(self) -> int:
         """int: how many sockets it has, listening ones too."""
     @property
+    def direct(self) -> int:
+        """int: the descriptor that the loop watches itself for input; -1 for none."""
+    @property
     def turns(self) -> int:
         """int: how often the loop has called."""
     def fileno(self) -> int:
         """Return the descriptor that the loop watches, or -1."""
     def _turn(self) -> None:
         """Serve every connection that is ready, within the budget."""
+    def _turn_direct(self) -> None:
+        """Serve the connection that the loop watches itself."""
     def _forked(self) -> None:
         """In a child: close our copies, touch nothing else."""
 

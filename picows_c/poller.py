@@ -47,6 +47,23 @@ class Poller(_core.Poller):
         if loop is not None and not loop.is_closed():
             loop.call_soon(self._retire)
 
+    def _join(self, fd: int) -> None:
+        """Have the loop itself watch a socket for input, called from C."""
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            raise RuntimeError("Event loop is closed")
+        try:
+            loop.add_reader(fd, self._turn_direct)
+        except BaseException:
+            loop.remove_reader(fd)
+            raise
+
+    def _leave(self, fd: int) -> None:
+        """End that, before the descriptor is closed; called from C."""
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(fd)
+
     def _retire(self) -> None:
         loop = self._loop()
         if self.count == 0 and self._is_watched and loop is not None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from proxies import Proxies
+from served import close_raw_sockets
 
 import picows_c
 from picows_c import ws_connect, ws_create_server
@@ -332,3 +333,17 @@ def net(request: pytest.FixtureRequest, way: str, certificates: Certificates) ->
 def plain(way: str, certificates: Certificates) -> Net:
     """A Net without TLS, for what does not depend on it."""
     return Net("ws", way, certificates)
+
+
+@pytest.fixture
+def ours(certificates: Certificates) -> Iterator[Net]:
+    """A Net on the poller, plain; what served.close_later() has is closed afterwards."""
+    yield Net("ws", "auto", certificates)
+    close_raw_sockets()
+
+
+@pytest.fixture
+def secure(certificates: Certificates) -> Iterator[Net]:
+    """The same over TLS."""
+    yield Net("wss", "auto", certificates)
+    close_raw_sockets()

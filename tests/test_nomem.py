@@ -13,7 +13,7 @@ import pytest
 from picows_c.poller import has_poller
 
 SCRIPT = Path(__file__).parent / "nomem" / "run.py"
-SCENARIOS = ["connect", "accept", "receive", "send", "send-masked", "message", "deflate"]
+SCENARIOS = ["connect", "accept", "receive", "alone", "send", "send-masked", "message", "deflate"]
 SCENARIOS += ["close", "closed", "broken", "disconnect"]
 SECURE = ["connect-tls", "accept-tls", "receive-tls", "send-tls", "close-tls", "disconnect-tls"]
 

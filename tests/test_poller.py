@@ -12,7 +12,6 @@ import gc
 import os
 import select
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -24,6 +23,17 @@ import pytest
 from conftest import Net, new_loop
 from helpers import EchoListener, Recorder, client_frame, request_bytes
 from scripts import run_script
+from served import (
+    EMPTY_FRAME,
+    Count,
+    Served,
+    close_later,
+    raw_head,
+    raw_open,
+    reset,
+    stream_of,
+    until,
+)
 
 from picows_c import WSListener, WSMsgType, ws_connect, ws_create_server
 from picows_c.poller import has_poller, poller_of
@@ -33,103 +43,12 @@ NO_POLLER = "there is no poller on this system"
 fcntl = pytest.importorskip("fcntl", reason=NO_POLLER)
 pytestmark = pytest.mark.skipif(not has_poller(), reason=NO_POLLER)
 
-EMPTY_FRAME = client_frame(2, mask=b"\1\2\3\4")  # 6 bytes
 REQUEST_HEX = request_bytes("/flood").hex()
-RESET = struct.pack("ii", 1, 0)
 # Of one core. Spinning takes all of it, waiting next to nothing.
 IDLE = 0.2
 
 
-@pytest.fixture
-def ours(certificates):
-    """A Net on the poller."""
-    return Net("ws", "auto", certificates)
-
-
-@pytest.fixture
-def secure(certificates):
-    return Net("wss", "auto", certificates)
-
-
 # ---- helpers ----
-
-
-class Count(WSListener):
-    """Counts frames."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self.transport: Any = None
-        self.connected = asyncio.Event()
-        self.disconnected = asyncio.Event()
-
-    def on_ws_connected(self, transport):
-        self.transport = transport
-        self.connected.set()
-
-    def on_ws_frame(self, transport, frame):
-        self.frames += 1
-
-    def on_ws_disconnected(self, transport):
-        self.disconnected.set()
-
-
-class Served:
-    """A listener factory that keeps its listeners, and a raw peer for each."""
-
-    def __init__(self, make=Recorder):
-        self.make = make
-        self.listeners: list[Any] = []
-
-    def __call__(self, request):
-        listener = self.make()
-        self.listeners.append(listener)
-        return listener
-
-    async def raw(self, net, glued=b""):
-        """Open a raw connection, the handshake done; returns its socket and our listener."""
-        sock = raw_open(net.port, glued)
-        n = len(self.listeners)
-        while len(self.listeners) == n:
-            await asyncio.sleep(0)
-        listener = self.listeners[n]
-        await listener.connected.wait()
-        raw_head(sock)
-        return sock, listener
-
-
-_raw: list[socket.socket] = []
-
-
-@pytest.fixture(autouse=True)
-def close_raw_sockets():
-    """Close what raw_open() opened, whatever the test did."""
-    yield
-    while _raw:
-        _raw.pop().close()
-
-
-def raw_open(port, glued=b"", path="/"):
-    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
-    _raw.append(sock)
-    sock.sendall(request_bytes(path) + glued)
-    return sock
-
-
-def raw_head(sock):
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += sock.recv(1)
-    return head
-
-
-def reset(sock):
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    sock.close()
-
-
-def stream_of(transport):
-    return transport.underlying_transport
 
 
 def descriptors():
@@ -142,14 +61,6 @@ async def share_of_a_core(seconds=0.3):
     cpu, wall = time.process_time(), time.perf_counter()
     await asyncio.sleep(seconds)
     return (time.process_time() - cpu) / (time.perf_counter() - wall)
-
-
-async def until(condition, turns=100_000):
-    for _ in range(turns):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came true")
 
 
 # ---- 1, 3, 4: a turn has a budget, and nothing is left out of it ----
@@ -646,7 +557,7 @@ async def tcp_stream(protocol):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         near = socket.create_connection(listening.getsockname())
         far, _ = listening.accept()
-    _raw.append(far)
+    close_later(far)
     stream, _ = await connect_stream(poller_of(loop), loop, lambda: protocol, near)
     return stream, far
 
@@ -671,8 +582,7 @@ async def test_waiting_costs_nothing_at_a_half_closed_stream(paused):
 
 async def test_waiting_costs_nothing_in_a_tls_handshake(secure):
     async with secure.serve(Served()) as server:
-        sock = socket.create_connection(("127.0.0.1", secure.port))
-        _raw.append(sock)
+        sock = close_later(socket.create_connection(("127.0.0.1", secure.port)))
         poller = poller_of(asyncio.get_running_loop())
         await until(lambda: poller.count == 2)
         sock.sendall(b"\x16\x03\x01")  # the beginning of a record

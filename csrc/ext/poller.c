@@ -135,6 +135,31 @@ poller_serve_pending(PollerObject *p, struct pyws_budget *budget)
     return rc;
 }
 
+/* Who is always the one that had input moves into the loop: the system looks
+ * through one kernel object for it, not through two.  (Busy polling asks ours,
+ * and does not wait.) */
+static int
+poller_settle(PollerObject *p)
+{
+    struct pyws_watch *w = &p->base.watch;
+    struct pyws_slot *slot = pyws_watch_find(w, w->hot);
+
+    if (!WS_POLL_QUIET || p->indirect || slot == NULL ||
+        slot->kind != PYWS_STREAM ||
+        ((StreamObject *)slot->owner)->busy_us > 0) {
+        return 0;
+    }
+    if (pyws_watch_direct(w, w->hot) < 0) {
+        /* Whoever had no memory for it may have some the next time. */
+        p->indirect = !PyErr_ExceptionMatches(PyExc_MemoryError);
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    return 0;
+}
+
 /* The last active socket first: in ping-pong that saves asking the kernel who
  * it was.  1 where it had input. */
 static int
@@ -152,6 +177,9 @@ poller_serve_hot(PollerObject *p, struct pyws_budget *budget)
     }
     if (!got) {
         w->hot_left = 0;
+    }
+    else if (w->hot_left == 0 && poller_settle(p) < 0) {
+        return -1;
     }
     return got;
 }
@@ -231,6 +259,11 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
             break;
         }
         poller_prefetch(w, events, n, i);
+        /* More than input: from here on it is watched as the others are. */
+        if (WS_UNLIKELY(events[i].token == w->direct) &&
+            pyws_watch_indirect(w) < 0) {
+            PyErr_Clear(); /* its next event comes from the loop */
+        }
         rc = poller_serve(p, events[i].token, events[i].bits, budget, &got);
     }
     if (rc < 0) {
@@ -287,11 +320,42 @@ poller_set_awake(PollerObject *p, int awake)
     return 0;
 }
 
+/* Serves whoever is ready. */
 static int
-poller_turn(PollerObject *p)
+poller_serve_all(PollerObject *p, struct pyws_budget *budget)
+{
+    struct pyws_watch *w = &p->base.watch;
+    int rc = w->pending_len == 0 ? poller_serve_hot(p, budget) : 0;
+
+    if (rc != 0) {
+        return rc;
+    }
+    rc = poller_serve_pending(p, budget);
+    if (rc == 0 && w->poll >= 0) {
+        rc = poller_serve_events(p, budget);
+    }
+    /* What is left of the budget goes round among those who still wait. */
+    while (rc == 0 && w->pending_len > 0 && poller_has_budget(budget)) {
+        rc = poller_serve_pending(p, budget);
+    }
+    return rc;
+}
+
+/* Serves the socket whose input the loop has seen by itself.  Nobody else is
+ * always the one then. */
+static int
+poller_serve_direct(PollerObject *p, struct pyws_budget *budget)
+{
+    int got = 0;
+    p->base.watch.hot_left = 0;
+    return poller_serve(p, p->base.watch.direct, WS_POLL_IN, budget, &got);
+}
+
+static int
+poller_turn(PollerObject *p,
+            int (*serve)(PollerObject *p, struct pyws_budget *budget))
 {
     struct pyws_budget budget = {POLLER_FRAMES, POLLER_SHARE, POLLER_BYTES};
-    int rc;
 
     if (p->turning || p->base.watch.poll < 0) {
         return 0;
@@ -299,18 +363,7 @@ poller_turn(PollerObject *p)
     Py_INCREF(p);
     p->turning = 1;
     p->turns++;
-    rc = p->base.watch.pending_len == 0 ? poller_serve_hot(p, &budget) : 0;
-    if (rc == 0) {
-        rc = poller_serve_pending(p, &budget);
-        if (rc == 0 && p->base.watch.poll >= 0) {
-            rc = poller_serve_events(p, &budget);
-        }
-        /* What is left of the budget goes round among those who still wait. */
-        while (rc == 0 && p->base.watch.pending_len > 0 &&
-               poller_has_budget(&budget)) {
-            rc = poller_serve_pending(p, &budget);
-        }
-    }
+    int rc = serve(p, &budget);
     p->turning = 0;
     PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
     /* Busy polling goes through the loop, too: its timers and what else is
@@ -349,6 +402,35 @@ poller_wake(struct pyws_watch *w)
 }
 
 static int
+poller_join(struct pyws_watch *w, int fd)
+{
+    PyObject *result =
+        PyObject_CallMethod((PyObject *)poller_of(w), "_join", "i", fd);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static void
+poller_leave(struct pyws_watch *w, int fd)
+{
+    PollerObject *p = poller_of(w);
+    PyObject *raised = pyws_take_raised();
+    PyObject *result = PyObject_CallMethod((PyObject *)p, "_leave", "i", fd);
+    if (result == NULL) {
+        /* No memory: once more, since a loop that goes on believing that it
+         * watches the number is wrong about its next owner. */
+        PyErr_Clear();
+        result = PyObject_CallMethod((PyObject *)p, "_leave", "i", fd);
+    }
+    if (result == NULL) {
+        p->indirect = 1;
+        PyErr_WriteUnraisable((PyObject *)p);
+    }
+    Py_XDECREF(result);
+    pyws_raise_again(raised);
+}
+
+static int
 poller_first(struct pyws_watch *w)
 {
     return poller_call(w, "_first");
@@ -384,7 +466,18 @@ Poller_turn(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     PollerObject *p = (PollerObject *)self;
     poller_enter(p);
-    if (poller_turn(p) < 0) {
+    if (poller_turn(p, poller_serve_all) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Poller_turn_direct(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PollerObject *p = (PollerObject *)self;
+    poller_enter(p);
+    if (poller_turn(p, poller_serve_direct) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -407,6 +500,14 @@ static PyObject *
 Poller_get_count(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromUnsignedLong(((PollerObject *)self)->base.watch.used);
+}
+
+static PyObject *
+Poller_get_direct(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct pyws_watch *w = &((PollerObject *)self)->base.watch;
+    struct pyws_slot *slot = pyws_watch_find(w, w->direct);
+    return PyLong_FromLong(slot == NULL ? -1 : slot->fd);
 }
 
 static PyObject *
@@ -437,6 +538,8 @@ Poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     p->base.watch.wake = poller_wake;
     p->base.watch.first = poller_first;
     p->base.watch.last = poller_last;
+    p->base.watch.join = poller_join;
+    p->base.watch.leave = poller_leave;
     if (p->base.watch.poll < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(p);
@@ -483,6 +586,9 @@ static PyMethodDef Poller_methods[] = {
     {"_turn", Poller_turn, METH_NOARGS,
      "_turn($self, /)\n--\n\nServe every connection that is ready, within the "
      "budget."},
+    {"_turn_direct", Poller_turn_direct, METH_NOARGS,
+     "_turn_direct($self, /)\n--\n\nServe the connection that the loop watches "
+     "itself."},
     {"_forked", Poller_forked, METH_NOARGS,
      "_forked($self, /)\n--\n\nIn a child: close our copies, touch nothing "
      "else."},
@@ -495,6 +601,9 @@ static PyMethodDef Poller_methods[] = {
 static PyGetSetDef Poller_getset[] = {
     {"count", Poller_get_count, NULL,
      "int: how many sockets it has, listening ones too.", NULL},
+    {"direct", Poller_get_direct, NULL,
+     "int: the descriptor that the loop watches itself for input; -1 for none.",
+     NULL},
     {"turns", Poller_get_turns, NULL, "int: how often the loop has called.",
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -563,7 +672,7 @@ PollerHandle_call(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_RETURN_NONE;
     }
     poller_enter(p);
-    if (poller_turn(p) < 0) {
+    if (poller_turn(p, poller_serve_all) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -25,6 +25,8 @@ typedef struct {
     uint8_t turning;
     /* awake is 1 while the loop calls us in each of its iterations. */
     uint8_t awake;
+    /* indirect is 1 once the loop did not want to watch a socket itself. */
+    uint8_t indirect;
     /* turns counts how often it has. */
     uint64_t turns;
     PyObject *weakrefs;

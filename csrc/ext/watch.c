@@ -84,18 +84,87 @@ pyws_watch_add(struct pyws_watch *w, int fd, enum pyws_kind kind,
     return 0;
 }
 
+/* Watches the slot for |bits| instead. */
+static int
+watch_change(struct pyws_watch *w, struct pyws_slot *s, unsigned bits,
+             uint64_t token)
+{
+    if (ws_poll_change(w->poll, s->fd, s->bits, bits, token) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    s->bits = (uint8_t)bits;
+    return 0;
+}
+
+int
+pyws_watch_direct(struct pyws_watch *w, uint64_t token)
+{
+    struct pyws_slot *s;
+
+    if (token == w->direct) {
+        return 0;
+    }
+    if (pyws_watch_indirect(w) < 0) {
+        return -1;
+    }
+    s = pyws_watch_find(w, token);
+    if (s == NULL || w->poll < 0 || s->bits != WS_POLL_IN) {
+        return 0;
+    }
+    /* Who ends the connection meanwhile tells the loop. */
+    w->direct = token;
+    if (w->join(w, s->fd) < 0) {
+        w->direct = 0;
+        return -1;
+    }
+    s = pyws_watch_find(w, token);
+    if (s == NULL || w->direct != token || w->poll < 0) {
+        return 0;
+    }
+    if (watch_change(w, s, WS_POLL_HUP, token) < 0) {
+        w->direct = 0;
+        w->leave(w, s->fd);
+        return -1;
+    }
+    return 0;
+}
+
+int
+pyws_watch_indirect(struct pyws_watch *w)
+{
+    uint64_t token = w->direct;
+    struct pyws_slot *s = pyws_watch_find(w, token);
+
+    if (s == NULL || w->poll < 0) {
+        return 0;
+    }
+    /* First the one, then the other: no input is missed by both. */
+    if (watch_change(w, s, WS_POLL_IN, token) < 0) {
+        return -1;
+    }
+    w->direct = 0;
+    w->leave(w, s->fd);
+    return 0;
+}
+
 int
 pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits)
 {
-    struct pyws_slot *s = &w->slots[slot];
     uint64_t token = pyws_watch_token(w, slot);
 
+    if (WS_UNLIKELY(token == w->direct) &&
+        (bits == WS_POLL_IN || pyws_watch_indirect(w) < 0)) {
+        return bits == WS_POLL_IN ? 0 : -1;
+    }
+    struct pyws_slot *s = &w->slots[slot];
     if (w->poll < 0 || (s->watched && s->bits == bits)) {
         return 0;
     }
-    int rc = s->watched ? ws_poll_change(w->poll, s->fd, s->bits, bits, token)
-                        : ws_poll_add(w->poll, s->fd, bits, token);
-    if (rc < 0) {
+    if (s->watched) {
+        return watch_change(w, s, bits, token);
+    }
+    if (ws_poll_add(w->poll, s->fd, bits, token) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
@@ -120,6 +189,13 @@ pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
     struct pyws_slot *s = &w->slots[slot];
     PyObject *owner = s->owner;
 
+    if (pyws_watch_token(w, slot) == w->direct) {
+        w->direct = 0;
+        if (w->poll >= 0) {
+            w->leave(w, s->fd);
+            s = &w->slots[slot];
+        }
+    }
     if (w->poll >= 0 && s->watched) {
         ws_poll_remove(w->poll, s->fd, s->bits);
     }

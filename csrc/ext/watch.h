@@ -64,6 +64,10 @@ struct pyws_watch {
     /* hot is the token to ask first, hot_left how often more. */
     uint64_t hot;
     int hot_left;
+    /* direct is the token of the socket whose input the loop itself watches
+     * for, so that the system has one object less to look through; 0 for none.
+     * Everything else about it is seen here, as ever. */
+    uint64_t direct;
     /* busy_until is the moment (ws_clock_us) until which the kernel is asked
      * again and again; 0 for not at all. */
     int64_t busy_until;
@@ -73,6 +77,9 @@ struct pyws_watch {
      * its last one.  Return 0, or -1 with an exception set. */
     int (*first)(struct pyws_watch *w);
     void (*last)(struct pyws_watch *w);
+    /* join has the loop watch |fd| for input, leave ends that. */
+    int (*join)(struct pyws_watch *w, int fd);
+    void (*leave)(struct pyws_watch *w, int fd);
 };
 
 /* What a poller object begins with. */
@@ -99,6 +106,13 @@ int pyws_watch_add(struct pyws_watch *w, int fd, enum pyws_kind kind,
 /* pyws_watch_bits watches the slot's descriptor for |bits| from now on; the
  * first time the kernel hears of it.  Returns 0, or -1 with OSError set. */
 int pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits);
+
+/* pyws_watch_direct has the loop itself watch for the input of |token|, which
+ * is watched for WS_POLL_IN and nothing else, in place of the one before.
+ * Another wish of pyws_watch_bits(), and the end, take that back, as
+ * pyws_watch_indirect does.  Both return 0, or -1 with an exception set. */
+int pyws_watch_direct(struct pyws_watch *w, uint64_t token);
+int pyws_watch_indirect(struct pyws_watch *w);
 
 /* pyws_watch_rearm has an event reported again that was fetched and not served:
  * one that is reported once would be lost. */

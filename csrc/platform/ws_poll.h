@@ -18,6 +18,14 @@
 #  define WS_POLL_KIND "kqueue"
 #endif
 
+/* WS_POLL_QUIET: who is watched for WS_POLL_HUP alone costs nothing when data
+ * comes.  (kqueue's read filter sees that, too.) */
+#if defined(__linux__)
+#  define WS_POLL_QUIET 1
+#else
+#  define WS_POLL_QUIET 0
+#endif
+
 /* What to watch for, and what happened. */
 enum ws_poll_bits {
     WS_POLL_IN = 1,

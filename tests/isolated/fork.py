@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 import signal
 import socket
 import ssl
@@ -13,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from conftest import new_loop
-from helpers import EchoListener, Recorder, accept_for, request_bytes
+from helpers import EchoListener, Recorder, accept_for, client_frame, request_bytes
 
 from picows_c import WSMsgType, ws_connect, ws_create_server
 from picows_c.poller import poller_of
@@ -111,6 +112,15 @@ def child(write, wait, old, watched):
         os._exit(code)
 
 
+async def heard(peer, least):
+    """Return what a blocking peer has received, which is at least so much."""
+    while not select.select([peer], [], [], 0)[0]:
+        await asyncio.sleep(0)
+    data = peer.recv(4096)
+    assert len(data) >= least
+    return data
+
+
 async def begin():
     server, port = await serve()
     made = [await connect(port) for _ in range(3)]
@@ -127,6 +137,13 @@ async def work(server, port, made):
     poller = poller_of(asyncio.get_running_loop())
     while poller.count < 2 + 2 * len(made):
         await asyncio.sleep(0)
+    if SCHEME == "ws":
+        head = await heard(peer, 1)
+        assert head.startswith(b"HTTP/1.1 101")
+        for _ in range(20):  # so often alone that the loop itself watches for it
+            peer.sendall(client_frame(1, b"x"))
+            assert await heard(peer, 3) == b"\x81\x01x"
+        assert poller.direct >= 0
     keys_read, keys_write = os.pipe()
     wait_read, wait_write = os.pipe()
     pid = os.fork()
@@ -135,6 +152,9 @@ async def work(server, port, made):
         peer.close()
         child(keys_write, wait_read, made, [poller])
     try:
+        if SCHEME == "ws":
+            peer.sendall(client_frame(1, b"y"))
+            assert await heard(peer, 3) == b"\x81\x01y"
         for one in made:
             await echo(*one)
         mine = await mask_keys()
@@ -150,13 +170,7 @@ async def work(server, port, made):
             await echo(*one)
         server.abort_clients()
         if SCHEME == "ws":
-            answer = b""
-            while True:
-                part = await asyncio.wait_for(loop.run_in_executor(None, peer.recv, 4096), 10)
-                if not part:
-                    break
-                answer += part
-            assert answer.startswith(b"HTTP/1.1 101")
+            assert await asyncio.wait_for(loop.run_in_executor(None, peer.recv, 4096), 10) == b""
         for client, _ in made:
             await asyncio.wait_for(client.wait_disconnected(), 10)
         assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the child ended too early"

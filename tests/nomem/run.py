@@ -381,6 +381,18 @@ async def receive(listener: Listener, reader: Any, writer: Any) -> None:
         call(memoryview, frame)
 
 
+async def alone(listener: Listener, reader: Any, writer: Any) -> None:
+    """One frame after the other, until the loop itself watches for them; that ends; anew."""
+    for _ in range(2):
+        for _ in range(18):
+            count = len(listener.got) + 1
+            writer.write(client_frame(2, b"x"))
+            await listener.until(lambda n=count: len(listener.got) >= n)  # type: ignore[misc]
+        stream = listener.transport.underlying_transport
+        call(stream.pause_reading)
+        call(stream.resume_reading)
+
+
 async def send(listener: Listener, reader: Any, writer: Any) -> None:
     """Payloads of all kinds and sizes; corked; more than the kernel takes."""
     t = listener.transport
@@ -458,6 +470,7 @@ SCENARIOS: dict[str, Scenario] = {
     "connect": (nothing, True, False, {}, True),
     "accept": (nothing, False, False, {}, True),
     "receive": (receive, False, False, {}, False),
+    "alone": (alone, False, False, {}, False),
     "send": (send, False, False, {}, False),
     "send-masked": (send, True, False, {}, False),
     "message": (message, False, False, {"assemble_messages": True}, False),
