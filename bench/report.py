@@ -279,8 +279,14 @@ def settings_table(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def goals_table(results: dict[str, Any]) -> list[str]:
-    lines = [row(["work", "loop", "goal", "measured", "spread", ""]), row(["---"] * 6)]
+def goals_table(results: dict[str, Any], before: str = "") -> list[str]:
+    """Return all verdicts; of works that were not measured those of the table ``before``."""
+    measured = {result["work"] for result in results["results"]}
+    lines = []
+    for line in before.splitlines():
+        work = line[2:].split(", ")[0]
+        if line.startswith("| ") and work in WORKS and work not in measured:
+            lines.append(line)
     for result in results["results"]:
         for verdict in result["verdicts"]:
             name = f"{result['work']}, {result['case']}"
@@ -292,7 +298,9 @@ def goals_table(results: dict[str, Any]) -> list[str]:
             met = "met" if verdict["met"] else "**not met**"
             cells = [name, result["loop"], verdict["goal"], f"{verdict['ratio']:.2f} x"]
             lines.append(row([*cells, spread, met]))
-    return lines
+    order = list(WORKS)
+    lines.sort(key=lambda line: order.index(line[2:].split(", ")[0]))
+    return [row(["work", "loop", "goal", "measured", "spread", ""]), row(["---"] * 6), *lines]
 
 
 def work_table(results: dict[str, Any], name: str) -> list[str]:
@@ -332,14 +340,17 @@ MARKED = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.
 def renewed(text: str, results: dict[str, Any]) -> str:
     """Return a Markdown text with its tables made from these results.
 
-    A table for which there is nothing stays as it is.
+    A table for which there is nothing stays as it is, and so do the goals of works that were not
+    measured.
     """
 
     def table(match: re.Match[str]) -> str:
         name = match[2]
-        makers = {"machine": machine_table, "settings": settings_table, "goals": goals_table}
+        makers = {"machine": machine_table, "settings": settings_table}
         if name in makers:
             lines = makers[name](results)
+        elif name == "goals":
+            lines = goals_table(results, match[0])
         elif name in WORKS:
             lines = work_table(results, name)
         else:

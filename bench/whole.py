@@ -49,10 +49,12 @@ class Whole:
     few: int
     many: int
     tls: bool = False
+    connections: int = 1
 
 
 WORKS = {
     "echo, server": Whole("echo", "ask", True, 256, 2_000, 12_000),
+    "echo, server of 100": Whole("echo", "ask", True, 64, 20_000, 120_000, connections=100),
     "echo, client": Whole("ask", "echo", False, 256, 2_000, 12_000),
     "stream": Whole("sink", "source", False, 32, 100_000, 600_000),
     "TLS echo, server": Whole("echo", "ask", True, 256, 2_000, 12_000, tls=True),
@@ -129,6 +131,8 @@ def once(bench: Bench, work: Whole, loop: str, name: str, count: int) -> int:
         frames.write_bytes(frame_of(bytes(work.size)) * 2000)
         load += ["--file", str(frames)]
     load += rest
+    if work.connections > 1:
+        load += ["--connections", str(work.connections)]
     first, second = (command, load) if work.is_server else (load, command)
     server = Process(f"the server of {name}", first)
     with started([server]):
@@ -173,7 +177,7 @@ def main() -> None:
             work = WORKS[title]
             print(f"{title}, {work.size} B: instructions for each message")
             for loop in args.loops:
-                is_bounded = work.role != "sink" and not work.tls
+                is_bounded = work.role != "sink" and not work.tls and work.connections == 1
                 names = [*LIBRARIES, *([ALONE] if is_bounded else [])]
                 for name in names:
                     try:

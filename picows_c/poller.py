@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import weakref
 from typing import Optional
 
@@ -52,14 +53,13 @@ class Poller(_core.Poller):
         loop = self._loop()
         if loop is None or loop.is_closed():
             raise RuntimeError("Event loop is closed")
-        try:
-            loop.add_reader(fd, self._turn_direct)
-        except BaseException:
-            loop.remove_reader(fd)
-            raise
+        # select() takes no descriptor above 1023, and says so in the midst of an iteration.
+        if isinstance(getattr(loop, "_selector", None), selectors.SelectSelector):
+            raise NotImplementedError("a loop that waits with select()")
+        loop.add_reader(fd, self._turn_direct)
 
     def _leave(self, fd: int) -> None:
-        """End that, before the descriptor is closed; called from C."""
+        """End that, where it has begun, before the descriptor is closed; called from C."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
             loop.remove_reader(fd)

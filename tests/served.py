@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from typing import Any
 
 from helpers import Recorder, client_frame, request_bytes
@@ -13,6 +14,8 @@ from picows_c import WSListener
 
 EMPTY_FRAME = client_frame(2, mask=b"\1\2\3\4")  # 6 bytes
 RESET = struct.pack("ii", 1, 0)
+# Of one core. Spinning takes all of it, waiting next to nothing.
+IDLE = 0.2
 
 _raw: list[socket.socket] = []
 
@@ -100,3 +103,11 @@ async def until(condition, turns=100_000):
             return
         await asyncio.sleep(0)
     raise AssertionError("it never came true")
+
+
+async def share_of_a_core(seconds=0.3):
+    """Return how busy this process is while the loop has nothing to do."""
+    await asyncio.sleep(0.02)  # what was to be done once has been done
+    cpu, wall = time.process_time(), time.perf_counter()
+    await asyncio.sleep(seconds)
+    return (time.process_time() - cpu) / (time.perf_counter() - wall)

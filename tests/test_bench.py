@@ -307,6 +307,19 @@ def test_markdown_is_renewed_between_its_marks(sample, suite):
         renewed("<!-- figures: nonsense -->\n<!-- /figures -->", sample)
 
 
+def test_goals_of_works_that_were_not_measured_stay(sample, suite):
+    renewed = suite["report"].renewed
+    everything = renewed("<!-- figures: goals -->\n<!-- /figures -->", sample)
+    one = {**sample, "results": [result_of(sample, "tls"), result_of(sample, "tls", "asyncio")]}
+    assert renewed(everything, one) == everything
+    marked = everything.replace("2.00-2.00", "1.00-1.00")
+    lines = renewed(marked, one).splitlines()
+    assert [line for line in lines if "2.00-2.00" in line] == [
+        line for line in everything.splitlines() if line.startswith("| tls") and "2.00" in line
+    ]
+    assert len(lines) == len(everything.splitlines())
+
+
 def test_table_without_figures_stays(suite):
     text = "<!-- figures: echo -->\nold\n<!-- /figures -->"
     assert suite["report"].renewed(text, {"results": []}) == text

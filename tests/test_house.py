@@ -19,6 +19,7 @@ CLI_FILES = sorted(PY_ROOT.glob("cli/*.py"))
 # The binding's storeys, top first: a file may include those below it, and its own header.
 EXT_STOREYS = [
     {"module"},
+    {"poller_type"},
     {"poller"},
     {"stream_type", "stream_tls", "acceptor", "reader_type"},
     {"stream"},
@@ -27,7 +28,7 @@ EXT_STOREYS = [
     {"transport", "frame"},
     {"loop_io", "deflate", "tls_layer"},
     {"way", "watch", "ssl_module"},
-    {"state", "object", "args", "view", "head", "raise", "compat"},
+    {"state", "object", "args", "view", "head", "raise", "compat", "budget"},
 ]
 
 # Who may import whom in the package; what only types need does not count.

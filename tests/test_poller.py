@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from typing import Any
 
@@ -25,12 +24,14 @@ from helpers import EchoListener, Recorder, client_frame, request_bytes
 from scripts import run_script
 from served import (
     EMPTY_FRAME,
+    IDLE,
     Count,
     Served,
     close_later,
     raw_head,
     raw_open,
     reset,
+    share_of_a_core,
     stream_of,
     until,
 )
@@ -44,23 +45,11 @@ fcntl = pytest.importorskip("fcntl", reason=NO_POLLER)
 pytestmark = pytest.mark.skipif(not has_poller(), reason=NO_POLLER)
 
 REQUEST_HEX = request_bytes("/flood").hex()
-# Of one core. Spinning takes all of it, waiting next to nothing.
-IDLE = 0.2
-
-
 # ---- helpers ----
 
 
 def descriptors():
     return sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
-
-
-async def share_of_a_core(seconds=0.3):
-    """Return how busy this process is while the loop has nothing to do."""
-    await asyncio.sleep(0.02)  # what was to be done once has been done
-    cpu, wall = time.process_time(), time.perf_counter()
-    await asyncio.sleep(seconds)
-    return (time.process_time() - cpu) / (time.perf_counter() - wall)
 
 
 # ---- 1, 3, 4: a turn has a budget, and nothing is left out of it ----

@@ -123,7 +123,7 @@ acceptor_release(AcceptorObject *a)
     a->fd = -1;
     a->slot = PYWS_NO_SLOT;
     if (slot != PYWS_NO_SLOT) {
-        pyws_watch_remove(a->watch, slot);
+        (void)pyws_watch_remove(a->watch, slot);
     }
     /* No shutdown: a listening descriptor may be shared with other processes.
      */
@@ -205,7 +205,7 @@ Acceptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (pyws_watch_bits(a->watch, a->slot, WS_POLL_IN) < 0) {
-        pyws_watch_remove(a->watch, a->slot);
+        (void)pyws_watch_remove(a->watch, a->slot);
         a->slot = PYWS_NO_SLOT;
         Py_DECREF(a);
         return NULL;

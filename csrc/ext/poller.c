@@ -135,6 +135,20 @@ poller_serve_pending(PollerObject *p, struct pyws_budget *budget)
     return rc;
 }
 
+/* The loop's reader is taken back.  What goes wrong is tried again in the next
+ * turn; -1 for KeyboardInterrupt and the like. */
+static int
+poller_take_back(PollerObject *p)
+{
+    if (pyws_watch_take_back(&p->base.watch) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    return 0;
+}
+
 /* Who is always the one that had input moves into the loop: the system looks
  * through one kernel object for it, not through two.  (Busy polling asks ours,
  * and does not wait.) */
@@ -150,11 +164,12 @@ poller_settle(PollerObject *p)
         return 0;
     }
     if (pyws_watch_direct(w, w->hot) < 0) {
-        /* Whoever had no memory for it may have some the next time. */
-        p->indirect = !PyErr_ExceptionMatches(PyExc_MemoryError);
         if (!PyErr_ExceptionMatches(PyExc_Exception)) {
             return -1;
         }
+        /* A loop that had no memory for it may have some the next time. */
+        p->indirect =
+            (uint8_t)PyErr_ExceptionMatches(PyExc_NotImplementedError);
         PyErr_Clear();
     }
     return 0;
@@ -261,8 +276,8 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
         poller_prefetch(w, events, n, i);
         /* More than input: from here on it is watched as the others are. */
         if (WS_UNLIKELY(events[i].token == w->direct) &&
-            pyws_watch_indirect(w) < 0) {
-            PyErr_Clear(); /* its next event comes from the loop */
+            (rc = poller_take_back(p)) < 0) {
+            break;
         }
         rc = poller_serve(p, events[i].token, events[i].bits, budget, &got);
     }
@@ -281,8 +296,8 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
 }
 
 /* In a forked child the kernel object and the connections are the parent's. */
-static void
-poller_abandon(PollerObject *p, int shut)
+void
+pyws_poller_abandon(PollerObject *p, int shut)
 {
     struct pyws_watch *w = &p->base.watch;
     int poll = w->poll;
@@ -296,6 +311,7 @@ poller_abandon(PollerObject *p, int shut)
             pyws_acceptor_abandon((AcceptorObject *)w->slots[i].owner);
         }
     }
+    pyws_watch_drop_direct(w);
     if (poll >= 0) {
         ws_poll_close(poll, w->waker);
     }
@@ -363,7 +379,14 @@ poller_turn(PollerObject *p,
     Py_INCREF(p);
     p->turning = 1;
     p->turns++;
-    int rc = serve(p, &budget);
+    struct pyws_watch *w = &p->base.watch;
+    int rc = 0;
+    if (WS_UNLIKELY(w->direct == 0 && w->direct_fd >= 0)) {
+        rc = poller_take_back(p);
+    }
+    if (rc == 0) {
+        rc = serve(p, &budget);
+    }
     p->turning = 0;
     PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
     /* Busy polling goes through the loop, too: its timers and what else is
@@ -380,6 +403,31 @@ poller_turn(PollerObject *p,
     pyws_raise_again(raised);
     Py_DECREF(p);
     return rc < 0 ? -1 : 0;
+}
+
+/* The loop calls: whichever thread runs it is ours from now on, as it is for
+ * the loop. */
+static void
+poller_enter(PollerObject *p)
+{
+    p->base.thread = PyThread_get_thread_ident();
+    if (p->generation != p->state->fork_generation && p->base.watch.poll >= 0) {
+        pyws_poller_abandon(p, 0);
+    }
+}
+
+int
+pyws_poller_turn(PollerObject *p)
+{
+    poller_enter(p);
+    return poller_turn(p, poller_serve_all);
+}
+
+int
+pyws_poller_turn_direct(PollerObject *p)
+{
+    poller_enter(p);
+    return poller_turn(p, poller_serve_direct);
 }
 
 /* ---- the table's calls ---- */
@@ -402,32 +450,24 @@ poller_wake(struct pyws_watch *w)
 }
 
 static int
-poller_join(struct pyws_watch *w, int fd)
+poller_call_with(struct pyws_watch *w, const char *method, int fd)
 {
     PyObject *result =
-        PyObject_CallMethod((PyObject *)poller_of(w), "_join", "i", fd);
+        PyObject_CallMethod((PyObject *)poller_of(w), method, "i", fd);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
 
-static void
+static int
+poller_join(struct pyws_watch *w, int fd)
+{
+    return poller_call_with(w, "_join", fd);
+}
+
+static int
 poller_leave(struct pyws_watch *w, int fd)
 {
-    PollerObject *p = poller_of(w);
-    PyObject *raised = pyws_take_raised();
-    PyObject *result = PyObject_CallMethod((PyObject *)p, "_leave", "i", fd);
-    if (result == NULL) {
-        /* No memory: once more, since a loop that goes on believing that it
-         * watches the number is wrong about its next owner. */
-        PyErr_Clear();
-        result = PyObject_CallMethod((PyObject *)p, "_leave", "i", fd);
-    }
-    if (result == NULL) {
-        p->indirect = 1;
-        PyErr_WriteUnraisable((PyObject *)p);
-    }
-    Py_XDECREF(result);
-    pyws_raise_again(raised);
+    return poller_call_with(w, "_leave", fd);
 }
 
 static int
@@ -448,353 +488,17 @@ poller_last(struct pyws_watch *w)
     }
 }
 
-/* ---- methods ---- */
-
-/* The loop calls: whichever thread runs it is ours from now on, as it is for
- * the loop. */
-static void
-poller_enter(PollerObject *p)
+void
+pyws_poller_bind(PollerObject *p)
 {
-    p->base.thread = PyThread_get_thread_ident();
-    if (p->generation != p->state->fork_generation && p->base.watch.poll >= 0) {
-        poller_abandon(p, 0);
-    }
-}
-
-static PyObject *
-Poller_turn(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    PollerObject *p = (PollerObject *)self;
-    poller_enter(p);
-    if (poller_turn(p, poller_serve_all) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Poller_turn_direct(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    PollerObject *p = (PollerObject *)self;
-    poller_enter(p);
-    if (poller_turn(p, poller_serve_direct) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Poller_forked(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    poller_abandon((PollerObject *)self, 0);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Poller_fileno(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    return PyLong_FromLong(((PollerObject *)self)->base.watch.poll);
-}
-
-static PyObject *
-Poller_get_count(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyLong_FromUnsignedLong(((PollerObject *)self)->base.watch.used);
-}
-
-static PyObject *
-Poller_get_direct(PyObject *self, void *Py_UNUSED(closure))
-{
-    struct pyws_watch *w = &((PollerObject *)self)->base.watch;
-    struct pyws_slot *slot = pyws_watch_find(w, w->direct);
-    return PyLong_FromLong(slot == NULL ? -1 : slot->fd);
-}
-
-static PyObject *
-Poller_get_turns(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyLong_FromUnsignedLongLong(((PollerObject *)self)->turns);
-}
-
-/* ---- life ---- */
-
-static PyObject *
-Poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    (void)args;
-    (void)kwargs;
-    pyws_state *state = pyws_state_of(type);
-    if (state == NULL) {
-        return NULL;
-    }
-    PollerObject *p = (PollerObject *)type->tp_alloc(type, 0);
-    if (p == NULL) {
-        return NULL;
-    }
-    p->state = state;
-    p->base.thread = PyThread_get_thread_ident();
-    p->generation = state->fork_generation;
-    pyws_watch_init(&p->base.watch);
-    p->base.watch.wake = poller_wake;
-    p->base.watch.first = poller_first;
-    p->base.watch.last = poller_last;
-    p->base.watch.join = poller_join;
-    p->base.watch.leave = poller_leave;
-    if (p->base.watch.poll < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        Py_DECREF(p);
-        return NULL;
-    }
-    return (PyObject *)p;
-}
-
-static int
-Poller_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    struct pyws_watch *w = &((PollerObject *)self)->base.watch;
-    Py_VISIT(Py_TYPE(self));
-    for (uint32_t i = 0; i < w->cap; i++) {
-        Py_VISIT(w->slots[i].owner);
-    }
-    return 0;
-}
-
-static int
-Poller_clear(PyObject *self)
-{
-    PollerObject *p = (PollerObject *)self;
-    poller_abandon(p, p->generation == p->state->fork_generation);
-    return 0;
-}
-
-static void
-Poller_dealloc(PyObject *self)
-{
-    PollerObject *p = (PollerObject *)self;
-    PyObject_GC_UnTrack(self);
-    if (p->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(self);
-    }
-    (void)Poller_clear(self);
-    pyws_watch_free(&p->base.watch);
-    pyws_dealloc_tail(self);
-}
-
-/* ---- type ---- */
-
-static PyMethodDef Poller_methods[] = {
-    {"_turn", Poller_turn, METH_NOARGS,
-     "_turn($self, /)\n--\n\nServe every connection that is ready, within the "
-     "budget."},
-    {"_turn_direct", Poller_turn_direct, METH_NOARGS,
-     "_turn_direct($self, /)\n--\n\nServe the connection that the loop watches "
-     "itself."},
-    {"_forked", Poller_forked, METH_NOARGS,
-     "_forked($self, /)\n--\n\nIn a child: close our copies, touch nothing "
-     "else."},
-    {"fileno", Poller_fileno, METH_NOARGS,
-     "fileno($self, /)\n--\n\nReturn the descriptor that the loop watches, or "
-     "-1."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef Poller_getset[] = {
-    {"count", Poller_get_count, NULL,
-     "int: how many sockets it has, listening ones too.", NULL},
-    {"direct", Poller_get_direct, NULL,
-     "int: the descriptor that the loop watches itself for input; -1 for none.",
-     NULL},
-    {"turns", Poller_get_turns, NULL, "int: how often the loop has called.",
-     NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef Poller_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(PollerObject, weakrefs),
-     READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot Poller_slots[] = {
-    {Py_tp_doc,
-     (void *)"All sockets of a loop behind one descriptor; internal. The "
-             "package's Poller\nderives from it and adds what talks to "
-             "the loop."},
-    {Py_tp_new, Poller_new},
-    {Py_tp_dealloc, Poller_dealloc},
-    {Py_tp_traverse, Poller_traverse},
-    {Py_tp_clear, Poller_clear},
-    {Py_tp_methods, Poller_methods},
-    {Py_tp_getset, Poller_getset},
-    {Py_tp_members, Poller_members},
-    {0, NULL},
-};
-
-static PyType_Spec Poller_spec = {
-    .name = "picows_c._core.Poller",
-    .basicsize = sizeof(PollerObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = Poller_slots,
-};
-
-/* ---- the handle ---- */
-
-typedef struct {
-    PyObject_HEAD
-    PollerObject *poller;
-} PollerHandleObject;
-
-static PyObject *
-PollerHandle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    PyObject *poller;
-    (void)kwargs;
-    pyws_state *state = pyws_state_of(type);
-    if (state == NULL || !PyArg_ParseTuple(args, "O!:PollerHandle",
-                                           state->Poller_type, &poller)) {
-        return NULL;
-    }
-    PollerHandleObject *h = (PollerHandleObject *)type->tp_alloc(type, 0);
-    if (h != NULL) {
-        h->poller = (PollerObject *)Py_NewRef(poller);
-    }
-    return (PyObject *)h;
-}
-
-static PyObject *
-PollerHandle_call(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    PollerObject *p = ((PollerHandleObject *)self)->poller;
-    (void)args;
-    (void)kwargs;
-    if (p == NULL) {
-        Py_RETURN_NONE;
-    }
-    poller_enter(p);
-    if (poller_turn(p, poller_serve_all) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static int
-PollerHandle_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(((PollerHandleObject *)self)->poller);
-    return 0;
-}
-
-static int
-PollerHandle_clear(PyObject *self)
-{
-    Py_CLEAR(((PollerHandleObject *)self)->poller);
-    return 0;
-}
-
-static void
-PollerHandle_dealloc(PyObject *self)
-{
-    PollerHandleObject *h = (PollerHandleObject *)self;
-    PyObject_GC_UnTrack(self);
-    PollerObject *p = h->poller;
-    h->poller = NULL;
-    if (p != NULL) {
-        if (p->base.watch.used > 0) {
-            /* The loop let go of us with live connections: it was closed. */
-            PyObject *raised = pyws_take_raised();
-            if (PyErr_ResourceWarning(
-                    (PyObject *)p, 1,
-                    "event loop closed with %u open sockets of "
-                    "picows_c",
-                    (unsigned)p->base.watch.used) < 0) {
-                PyErr_WriteUnraisable((PyObject *)p);
-            }
-            poller_abandon(p, p->generation == p->state->fork_generation);
-            pyws_raise_again(raised);
-        }
-        Py_DECREF(p);
-    }
-    pyws_dealloc_tail(self);
-}
-
-static PyType_Slot PollerHandle_slots[] = {
-    {Py_tp_doc,
-     (void *)"What the loop holds of a Poller: called when it is ready; "
-             "internal."},
-    {Py_tp_new, PollerHandle_new},
-    {Py_tp_call, PollerHandle_call},
-    {Py_tp_dealloc, PollerHandle_dealloc},
-    {Py_tp_traverse, PollerHandle_traverse},
-    {Py_tp_clear, PollerHandle_clear},
-    {0, NULL},
-};
-
-static PyType_Spec PollerHandle_spec = {
-    .name = "picows_c._core.PollerHandle",
-    .basicsize = sizeof(PollerHandleObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = PollerHandle_slots,
-};
-
-int
-pyws_poller_add_type(PyObject *module, pyws_state *state)
-{
-    if (pyws_add_type(module, &Poller_spec, &state->Poller_type) < 0 ||
-        pyws_add_type(module, &PollerHandle_spec, &state->PollerHandle_type) <
-            0) {
-        return -1;
-    }
-    return PyModule_AddStringConstant(module, "POLLER", WS_POLL_KIND);
+    struct pyws_watch *w = &p->base.watch;
+    w->wake = poller_wake;
+    w->first = poller_first;
+    w->last = poller_last;
+    w->join = poller_join;
+    w->leave = poller_leave;
 }
 
 #else
-
-/* The package derives from these types: they exist everywhere, and cannot be
- * made where there is no poller. */
-
-static PyObject *
-absent_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    (void)args;
-    (void)kwargs;
-    return PyErr_Format(PyExc_NotImplementedError,
-                        "%s: there is no poller on this system", type->tp_name);
-}
-
-static PyType_Slot absent_slots[] = {
-    {Py_tp_new, absent_new},
-    {0, NULL},
-};
-
-int
-pyws_poller_add_type(PyObject *module, pyws_state *state)
-{
-    static const char *const names[] = {
-        "picows_c._core.Poller",
-        "picows_c._core.PollerHandle",
-        "picows_c._core.Stream",
-        "picows_c._core.Acceptor",
-    };
-    PyTypeObject **slots[] = {
-        &state->Poller_type,
-        &state->PollerHandle_type,
-        &state->Stream_type,
-        &state->Acceptor_type,
-    };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        PyType_Spec spec = {
-            .name = names[i],
-            .basicsize = sizeof(PyObject),
-            .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-            .slots = absent_slots,
-        };
-        if (pyws_add_type(module, &spec, slots[i]) < 0) {
-            return -1;
-        }
-    }
-    return PyModule_AddObjectRef(module, "POLLER", Py_None);
-}
-
+typedef int pyws_poller_is_empty;
 #endif

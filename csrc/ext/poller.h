@@ -1,12 +1,14 @@
 /* poller.h - Poller: all sockets of a loop behind one descriptor.
  *
  * The loop watches that descriptor and calls a PollerHandle; one call serves
- * every connection that is ready, without a Python call for each.
+ * every connection that is ready, without a Python call for each.  A socket
+ * that is always the one with input is watched by the loop itself meanwhile
+ * (watch.h), which calls Poller._turn_direct.
  *
- * Ownership: the loop owns the PollerHandle, the handle owns the Poller, the
- * Poller's slots own streams and acceptors.  Nothing of ours keeps the loop but
- * the connections themselves.  When the loop lets go of the handle (it was
- * closed) the Poller closes what is left, without a callback.
+ * Ownership: the loop owns the PollerHandle, the handle (and that method) owns
+ * the Poller, the Poller's slots own streams and acceptors.  Nothing of ours
+ * keeps the loop but the connections themselves.  When the loop lets go of the
+ * handle (it was closed) the Poller closes what is left, without a callback.
  */
 #ifndef PYWS_POLLER_H
 #define PYWS_POLLER_H
@@ -25,12 +27,26 @@ typedef struct {
     uint8_t turning;
     /* awake is 1 while the loop calls us in each of its iterations. */
     uint8_t awake;
-    /* indirect is 1 once the loop did not want to watch a socket itself. */
+    /* indirect is 1 once the loop refused to watch a socket itself. */
     uint8_t indirect;
     /* turns counts how often it has. */
     uint64_t turns;
     PyObject *weakrefs;
 } PollerObject;
+
+/* pyws_poller_turn serves every connection that is ready, within the budget;
+ * pyws_poller_turn_direct the one that the loop watches itself.  The calling
+ * thread is the loop's from then on.  Return 0, or -1 with KeyboardInterrupt or
+ * the like set. */
+int pyws_poller_turn(PollerObject *p);
+int pyws_poller_turn_direct(PollerObject *p);
+
+/* pyws_poller_bind gives the table what it calls. */
+void pyws_poller_bind(PollerObject *p);
+
+/* pyws_poller_abandon closes everything without a callback: the loop is gone,
+ * or this is a forked child (|shut| 0 then). */
+void pyws_poller_abandon(PollerObject *p, int shut);
 
 /* pyws_poller_add_type is called once from the module's exec. */
 int pyws_poller_add_type(PyObject *module, pyws_state *state);

@@ -72,14 +72,20 @@ stream_release(StreamObject *s, int shut)
         return;
     }
     s->fd = -1;
+    int is_kept = 0;
     if (s->slot != PYWS_NO_SLOT) {
         uint32_t slot = s->slot;
         s->slot = PYWS_NO_SLOT;
-        pyws_watch_remove(s->watch, slot);
+        is_kept = pyws_watch_remove(s->watch, slot);
     }
-    /* Where both sides have said that they are done nobody waits. */
-    int is_over = s->eof_sent && s->eof_in && s->tls == NULL;
-    ws_sock_close(fd, shut && !is_over);
+    if (is_kept) {
+        ws_sock_shut(fd);
+    }
+    else {
+        /* Where both sides have said that they are done nobody waits. */
+        int is_over = s->eof_sent && s->eof_in && s->tls == NULL;
+        ws_sock_close(fd, shut && !is_over);
+    }
     ws_queue_free(&s->out);
 }
 

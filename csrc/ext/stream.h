@@ -9,6 +9,7 @@
 #ifndef PYWS_STREAM_H
 #define PYWS_STREAM_H
 
+#include "budget.h"
 #include "reader.h"
 #include "watch.h"
 #include "ws_queue.h"
@@ -112,7 +113,6 @@ int pyws_stream_lost(StreamObject *s, PyObject *exc);
 
 /* pyws_stream_forget drops protocol, loop and filter. */
 void pyws_stream_forget(StreamObject *s);
-
 /* pyws_stream_wants_input returns whether the parse loop would take more. */
 int pyws_stream_wants_input(const StreamObject *s);
 

@@ -2,12 +2,16 @@
 
 #ifdef WS_POLL_KIND
 
+#  include "raise.h"
+#  include "sockio.h"
+
 void
 pyws_watch_init(struct pyws_watch *w)
 {
     memset(w, 0, sizeof(*w));
     w->poll = ws_poll_open(&w->waker);
     w->free = PYWS_NO_SLOT;
+    w->direct_fd = -1;
 }
 
 void
@@ -100,64 +104,85 @@ watch_change(struct pyws_watch *w, struct pyws_slot *s, unsigned bits,
 int
 pyws_watch_direct(struct pyws_watch *w, uint64_t token)
 {
-    struct pyws_slot *s;
-
     if (token == w->direct) {
         return 0;
     }
-    if (pyws_watch_indirect(w) < 0) {
+    if (pyws_watch_take_back(w) < 0) {
         return -1;
     }
-    s = pyws_watch_find(w, token);
-    if (s == NULL || w->poll < 0 || s->bits != WS_POLL_IN) {
+    struct pyws_slot *s = pyws_watch_find(w, token);
+    if (s == NULL || w->poll < 0 || s->bits != WS_POLL_IN ||
+        w->direct_fd >= 0) {
         return 0;
     }
-    /* Who ends the connection meanwhile tells the loop. */
     w->direct = token;
-    if (w->join(w, s->fd) < 0) {
-        w->direct = 0;
-        return -1;
-    }
+    w->direct_fd = s->fd;
+    w->joining = 1;
+    int rc = w->join(w, s->fd);
+    w->joining = 0;
     s = pyws_watch_find(w, token);
-    if (s == NULL || w->direct != token || w->poll < 0) {
+    if (rc == 0 && s != NULL && w->direct == token && w->poll >= 0) {
+        rc = watch_change(w, s, WS_POLL_HUP, token);
+        if (rc == 0) {
+            return 0;
+        }
+    }
+    /* Whatever the loop has of it now is taken back in the next turn. */
+    w->direct = 0;
+    return rc;
+}
+
+int
+pyws_watch_take_back(struct pyws_watch *w)
+{
+    int fd = w->direct_fd;
+
+    if (w->direct != 0) {
+        struct pyws_slot *s = pyws_watch_find(w, w->direct);
+        /* First the one, then the other: no input is missed by both. */
+        if (s != NULL && w->poll >= 0 &&
+            watch_change(w, s, WS_POLL_IN, w->direct) < 0) {
+            return -1;
+        }
+        w->direct = 0;
+    }
+    if (fd < 0 || w->joining || w->poll < 0) {
         return 0;
     }
-    if (watch_change(w, s, WS_POLL_HUP, token) < 0) {
-        w->direct = 0;
-        w->leave(w, s->fd);
+    if (w->leave(w, fd) < 0) {
         return -1;
+    }
+    /* (It may have been taken back from inside that call.) */
+    if (w->direct_fd == fd) {
+        pyws_watch_drop_direct(w);
     }
     return 0;
 }
 
-int
-pyws_watch_indirect(struct pyws_watch *w)
+void
+pyws_watch_drop_direct(struct pyws_watch *w)
 {
-    uint64_t token = w->direct;
-    struct pyws_slot *s = pyws_watch_find(w, token);
-
-    if (s == NULL || w->poll < 0) {
-        return 0;
-    }
-    /* First the one, then the other: no input is missed by both. */
-    if (watch_change(w, s, WS_POLL_IN, token) < 0) {
-        return -1;
-    }
     w->direct = 0;
-    w->leave(w, s->fd);
-    return 0;
+    if (w->direct_ended) {
+        ws_sock_close(w->direct_fd, 0);
+    }
+    w->direct_ended = 0;
+    w->direct_fd = -1;
 }
 
 int
 pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits)
 {
+    struct pyws_slot *s = &w->slots[slot];
     uint64_t token = pyws_watch_token(w, slot);
 
-    if (WS_UNLIKELY(token == w->direct) &&
-        (bits == WS_POLL_IN || pyws_watch_indirect(w) < 0)) {
-        return bits == WS_POLL_IN ? 0 : -1;
+    if (WS_UNLIKELY(token == w->direct)) {
+        if (bits == WS_POLL_IN) {
+            return 0;
+        }
+        /* Nothing of Python is called here: the next turn tells the loop. */
+        w->direct = 0;
     }
-    struct pyws_slot *s = &w->slots[slot];
     if (w->poll < 0 || (s->watched && s->bits == bits)) {
         return 0;
     }
@@ -183,19 +208,39 @@ pyws_watch_rearm(struct pyws_watch *w, uint64_t token)
     }
 }
 
-void
+/* The loop has a reader for the descriptor, which its owner is about to close.
+ * 1 where it could not be taken back. */
+static int
+watch_end_direct(struct pyws_watch *w)
+{
+    w->direct = 0;
+    if (w->poll >= 0) {
+        PyObject *raised = pyws_take_raised();
+        int rc = w->joining ? -1 : w->leave(w, w->direct_fd);
+        if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception)) {
+            PyErr_Clear(); /* no memory: it is tried again */
+        }
+        else if (PyErr_Occurred()) {
+            PyErr_WriteUnraisable(NULL);
+        }
+        pyws_raise_again(raised);
+        if (rc < 0) {
+            w->direct_ended = 1;
+            return 1;
+        }
+    }
+    w->direct_fd = -1;
+    return 0;
+}
+
+int
 pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
 {
     struct pyws_slot *s = &w->slots[slot];
     PyObject *owner = s->owner;
+    int keeps = s->fd == w->direct_fd ? watch_end_direct(w) : 0;
 
-    if (pyws_watch_token(w, slot) == w->direct) {
-        w->direct = 0;
-        if (w->poll >= 0) {
-            w->leave(w, s->fd);
-            s = &w->slots[slot];
-        }
-    }
+    s = &w->slots[slot];
     if (w->poll >= 0 && s->watched) {
         ws_poll_remove(w->poll, s->fd, s->bits);
     }
@@ -206,7 +251,8 @@ pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
     s->kind = PYWS_FREE;
     s->fd = -1;
     s->bits = s->watched = s->pends = 0;
-    s->generation++;
+    /* (0 is nobody's token.) */
+    s->generation += s->generation == UINT32_MAX ? 2 : 1;
     s->next = w->free;
     w->free = slot;
     w->used--;
@@ -214,6 +260,7 @@ pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
         w->last(w);
     }
     Py_DECREF(owner);
+    return keeps;
 }
 
 void

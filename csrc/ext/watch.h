@@ -17,15 +17,6 @@
 /* No slot. */
 #define PYWS_NO_SLOT UINT32_MAX
 
-/* What one turn of a poller may still do; about a millisecond's work. */
-struct pyws_budget {
-    /* frames of all, and of the owner that is being served */
-    int frames;
-    int share;
-    /* bytes of all */
-    ptrdiff_t bytes;
-};
-
 /* The kinds of owner. */
 enum pyws_kind {
     PYWS_FREE,
@@ -65,21 +56,27 @@ struct pyws_watch {
     uint64_t hot;
     int hot_left;
     /* direct is the token of the socket whose input the loop itself watches
-     * for, so that the system has one object less to look through; 0 for none.
-     * Everything else about it is seen here, as ever. */
+     * for: the system has one object less to look through; 0 for none. */
     uint64_t direct;
+    /* direct_fd is the descriptor that the loop has a reader for: that of
+     * direct, or one that the next turn takes back; -1 for none.
+     * direct_ended: its owner is gone, and it is closed then. */
+    int direct_fd;
+    uint8_t direct_ended;
+    uint8_t joining; /* 1 while the loop gets the reader */
     /* busy_until is the moment (ws_clock_us) until which the kernel is asked
      * again and again; 0 for not at all. */
     int64_t busy_until;
     /* wake is called when something pends while no turn is running. */
     int (*wake)(struct pyws_watch *w);
-    /* first and last are called when the table gets its first owner and loses
-     * its last one.  Return 0, or -1 with an exception set. */
+    /* first and last are called for the first owner and after the last one.
+     * Return 0, or -1 with an exception set. */
     int (*first)(struct pyws_watch *w);
     void (*last)(struct pyws_watch *w);
-    /* join has the loop watch |fd| for input, leave ends that. */
+    /* join has the loop watch |fd| for input, leave ends that.  0, or -1 with
+     * an exception set: whatever the loop has of it then. */
     int (*join)(struct pyws_watch *w, int fd);
-    void (*leave)(struct pyws_watch *w, int fd);
+    int (*leave)(struct pyws_watch *w, int fd);
 };
 
 /* What a poller object begins with. */
@@ -103,24 +100,29 @@ void pyws_watch_free(struct pyws_watch *w);
 int pyws_watch_add(struct pyws_watch *w, int fd, enum pyws_kind kind,
                    PyObject *owner, uint32_t *slot);
 
-/* pyws_watch_bits watches the slot's descriptor for |bits| from now on; the
- * first time the kernel hears of it.  Returns 0, or -1 with OSError set. */
+/* pyws_watch_bits watches the slot's descriptor for |bits| from now on. Returns
+ * 0, or -1 with OSError set. */
 int pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits);
 
-/* pyws_watch_direct has the loop itself watch for the input of |token|, which
- * is watched for WS_POLL_IN and nothing else, in place of the one before.
- * Another wish of pyws_watch_bits(), and the end, take that back, as
- * pyws_watch_indirect does.  Both return 0, or -1 with an exception set. */
+/* pyws_watch_direct has the loop watch for the input of |token|, which is
+ * watched for WS_POLL_IN alone, in place of the one before.  Another wish, and
+ * the end, say that this is over; pyws_watch_take_back tells the loop.  Both
+ * run Python: not while a frame is written.  -1 with an exception set: try
+ * again. */
 int pyws_watch_direct(struct pyws_watch *w, uint64_t token);
-int pyws_watch_indirect(struct pyws_watch *w);
+int pyws_watch_take_back(struct pyws_watch *w);
 
+/* pyws_watch_drop_direct forgets it: the loop has been told, or is gone. */
+void pyws_watch_drop_direct(struct pyws_watch *w);
 /* pyws_watch_rearm has an event reported again that was fetched and not served:
  * one that is reported once would be lost. */
 void pyws_watch_rearm(struct pyws_watch *w, uint64_t token);
 
 /* pyws_watch_remove ends watching, before the descriptor is closed, and drops
- * the owner's reference: the caller holds one of its own. */
-void pyws_watch_remove(struct pyws_watch *w, uint32_t slot);
+ * the owner's reference: the caller holds one of its own.  Returns 1 where the
+ * loop could not let go of the descriptor: it is to be shut down, and the table
+ * closes it. */
+int pyws_watch_remove(struct pyws_watch *w, uint32_t slot);
 
 /* pyws_watch_pend says that the slot's owner has input which no event will
  * report.  Returns 0, or -1 with an exception set. */

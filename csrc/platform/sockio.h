@@ -62,6 +62,9 @@ int ws_sock_error(int fd);
  * Returns 0 or -errno. */
 int ws_sock_end_writing(int fd);
 
+/* ws_sock_shut ends the connection, both ways, and keeps the descriptor. */
+void ws_sock_shut(int fd);
+
 /* ws_sock_close closes |fd|.  |shut| ends the connection first, so that a copy
  * of the descriptor in another process does not keep the peer waiting. */
 void ws_sock_close(int fd, int shut);

@@ -165,10 +165,16 @@ ws_sock_end_writing(int fd)
 }
 
 void
+ws_sock_shut(int fd)
+{
+    (void)shutdown(fd, SHUT_RDWR);
+}
+
+void
 ws_sock_close(int fd, int shut)
 {
     if (shut) {
-        (void)shutdown(fd, SHUT_RDWR);
+        ws_sock_shut(fd);
     }
     (void)close(fd);
 }
