@@ -475,7 +475,6 @@ SCENARIOS: dict[str, Scenario] = {
     "connect": (nothing, True, False, {}, True),
     "accept": (nothing, False, False, {}, True),
     "receive": (receive, False, False, {}, False),
-    "alone": (alone, False, False, {}, False),
     "send": (send, False, False, {}, False),
     "send-masked": (send, True, False, {}, False),
     "message": (message, False, False, {"assemble_messages": True}, False),
@@ -496,6 +495,7 @@ SCENARIOS.update({
     f"loop-{name}": (steps, is_client, is_tls, {**LOOP, **options}, counts)
     for name, (steps, is_client, is_tls, options, counts) in SCENARIOS.items()
 })  # fmt: skip
+SCENARIOS["alone"] = (alone, False, False, {}, False)  # on the poller only
 
 
 def is_memory(error: Any) -> bool:
