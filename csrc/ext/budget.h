@@ -1,5 +1,4 @@
-/* budget.h - what one turn of a poller may still do; about a millisecond's work.
- */
+/* budget.h - what one turn of a poller may still do, about a millisecond. */
 #ifndef PYWS_BUDGET_H
 #define PYWS_BUDGET_H
 
