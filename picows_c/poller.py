@@ -19,6 +19,8 @@ _pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Polle
 class Poller(_core.Poller):
     """All sockets of one loop behind one descriptor, which the loop watches.
 
+    One that is always the one with input is watched by the loop itself meanwhile.
+
     The loop keeps the poller, through a PollerHandle, for as long as there are sockets.
     """
 
@@ -29,10 +31,14 @@ class Poller(_core.Poller):
         self._loop = weakref.ref(loop)
         self._is_watched = False
 
+    def _open_loop(self) -> Optional[asyncio.AbstractEventLoop]:
+        loop = self._loop()
+        return None if loop is None or loop.is_closed() else loop
+
     def _first(self) -> None:
         """Have the loop watch us: there is a socket, and none was; called from C."""
-        loop = self._loop()
-        if loop is None or loop.is_closed():
+        loop = self._open_loop()
+        if loop is None:
             raise RuntimeError("Event loop is closed")
         if not self._is_watched:
             loop.add_reader(self.fileno(), _core.PollerHandle(self))
@@ -44,14 +50,14 @@ class Poller(_core.Poller):
         Often the next one comes at once. And the descriptor must leave the loop one iteration
         before it is closed: uvloop aborts the process otherwise.
         """
-        loop = self._loop()
-        if loop is not None and not loop.is_closed():
+        loop = self._open_loop()
+        if loop is not None:
             loop.call_soon(self._retire)
 
     def _join(self, fd: int) -> None:
         """Have the loop itself watch a socket for input, called from C."""
-        loop = self._loop()
-        if loop is None or loop.is_closed():
+        loop = self._open_loop()
+        if loop is None:
             raise RuntimeError("Event loop is closed")
         # select() takes no descriptor above 1023, and says so in the midst of an iteration.
         if isinstance(getattr(loop, "_selector", None), selectors.SelectSelector):
@@ -60,8 +66,8 @@ class Poller(_core.Poller):
 
     def _leave(self, fd: int) -> None:
         """End that, where it has begun, before the descriptor is closed; called from C."""
-        loop = self._loop()
-        if loop is not None and not loop.is_closed():
+        loop = self._open_loop()
+        if loop is not None:
             loop.remove_reader(fd)
 
     def _retire(self) -> None:

@@ -1,10 +1,9 @@
 #include "poller.h"
 
-#include "object.h"
-
 #ifdef WS_POLL_KIND
 
 #  include "acceptor.h"
+#  include "budget.h"
 #  include "clock.h"
 #  include "raise.h"
 #  include "stream.h"
@@ -432,11 +431,13 @@ pyws_poller_turn_direct(PollerObject *p)
 
 /* ---- the table's calls ---- */
 
+/* |format| says what |fd| is, NULL for no argument. */
 static int
-poller_call(struct pyws_watch *w, const char *method)
+poller_call(struct pyws_watch *w, const char *method, const char *format,
+            int fd)
 {
     PyObject *result =
-        PyObject_CallMethod((PyObject *)poller_of(w), method, NULL);
+        PyObject_CallMethod((PyObject *)poller_of(w), method, format, fd);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -450,30 +451,21 @@ poller_wake(struct pyws_watch *w)
 }
 
 static int
-poller_call_with(struct pyws_watch *w, const char *method, int fd)
-{
-    PyObject *result =
-        PyObject_CallMethod((PyObject *)poller_of(w), method, "i", fd);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-static int
 poller_join(struct pyws_watch *w, int fd)
 {
-    return poller_call_with(w, "_join", fd);
+    return poller_call(w, "_join", "i", fd);
 }
 
 static int
 poller_leave(struct pyws_watch *w, int fd)
 {
-    return poller_call_with(w, "_leave", fd);
+    return poller_call(w, "_leave", "i", fd);
 }
 
 static int
 poller_first(struct pyws_watch *w)
 {
-    return poller_call(w, "_first");
+    return poller_call(w, "_first", NULL, -1);
 }
 
 static void
@@ -481,7 +473,7 @@ poller_last(struct pyws_watch *w)
 {
     if (w->poll >= 0) {
         PyObject *raised = pyws_take_raised();
-        if (poller_call(w, "_last") < 0) {
+        if (poller_call(w, "_last", NULL, -1) < 0) {
             PyErr_WriteUnraisable((PyObject *)poller_of(w));
         }
         pyws_raise_again(raised);

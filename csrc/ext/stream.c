@@ -2,6 +2,7 @@
 
 #ifdef WS_POLL_KIND
 
+#  include "budget.h"
 #  include "raise.h"
 #  include "sockio.h"
 #  include "tls.h"

@@ -9,11 +9,11 @@
 #ifndef PYWS_STREAM_H
 #define PYWS_STREAM_H
 
-#include "budget.h"
 #include "reader.h"
 #include "watch.h"
 #include "ws_queue.h"
 
+struct pyws_budget;
 struct pyws_tls;
 
 typedef struct {
@@ -66,9 +66,8 @@ typedef struct {
     PyObject *weakrefs;
 } StreamObject;
 
-/* pyws_stream_serve does what |bits| say, and goes on with input that waits in
- * user space.  |*got| says whether the socket had input.  Returns 0, or -1 with
- * KeyboardInterrupt or the like set. */
+/* pyws_stream_serve does what |bits| say, and goes on with input in user space;
+ * |*got|: the socket had some.  0, or -1 with KeyboardInterrupt or the like. */
 int pyws_stream_serve(StreamObject *s, unsigned bits,
                       struct pyws_budget *budget, int *got);
 
@@ -113,6 +112,7 @@ int pyws_stream_lost(StreamObject *s, PyObject *exc);
 
 /* pyws_stream_forget drops protocol, loop and filter. */
 void pyws_stream_forget(StreamObject *s);
+
 /* pyws_stream_wants_input returns whether the parse loop would take more. */
 int pyws_stream_wants_input(const StreamObject *s);
 

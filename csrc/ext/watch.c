@@ -110,9 +110,9 @@ pyws_watch_direct(struct pyws_watch *w, uint64_t token)
     if (pyws_watch_take_back(w) < 0) {
         return -1;
     }
+    /* (Where the poller is gone so are its owners.) */
     struct pyws_slot *s = pyws_watch_find(w, token);
-    if (s == NULL || w->poll < 0 || s->bits != WS_POLL_IN ||
-        w->direct_fd >= 0) {
+    if (s == NULL || s->bits != WS_POLL_IN) {
         return 0;
     }
     w->direct = token;
@@ -121,7 +121,7 @@ pyws_watch_direct(struct pyws_watch *w, uint64_t token)
     int rc = w->join(w, s->fd);
     w->joining = 0;
     s = pyws_watch_find(w, token);
-    if (rc == 0 && s != NULL && w->direct == token && w->poll >= 0) {
+    if (rc == 0 && s != NULL && w->direct == token) {
         rc = watch_change(w, s, WS_POLL_HUP, token);
         if (rc == 0) {
             return 0;
@@ -138,18 +138,14 @@ pyws_watch_take_back(struct pyws_watch *w)
     int fd = w->direct_fd;
 
     if (w->direct != 0) {
-        struct pyws_slot *s = pyws_watch_find(w, w->direct);
         /* First the one, then the other: no input is missed by both. */
-        if (s != NULL && w->poll >= 0 &&
-            watch_change(w, s, WS_POLL_IN, w->direct) < 0) {
+        if (watch_change(w, &w->slots[(uint32_t)w->direct], WS_POLL_IN,
+                         w->direct) < 0) {
             return -1;
         }
         w->direct = 0;
     }
-    if (fd < 0 || w->joining || w->poll < 0) {
-        return 0;
-    }
-    if (w->leave(w, fd) < 0) {
+    if (fd >= 0 && w->leave(w, fd) < 0) {
         return -1;
     }
     /* (It may have been taken back from inside that call.) */
@@ -229,7 +225,7 @@ watch_end_direct(struct pyws_watch *w)
             return 1;
         }
     }
-    w->direct_fd = -1;
+    pyws_watch_drop_direct(w);
     return 0;
 }
 

@@ -114,6 +114,7 @@ int pyws_watch_take_back(struct pyws_watch *w);
 
 /* pyws_watch_drop_direct forgets it: the loop has been told, or is gone. */
 void pyws_watch_drop_direct(struct pyws_watch *w);
+
 /* pyws_watch_rearm has an event reported again that was fetched and not served:
  * one that is reported once would be lost. */
 void pyws_watch_rearm(struct pyws_watch *w, uint64_t token);
