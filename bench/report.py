@@ -279,13 +279,17 @@ def settings_table(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def work_of(line: str) -> str:
+    """Return the work that a row of the goals is about."""
+    return line[2:].split(", ", maxsplit=1)[0]
+
+
 def goals_table(results: dict[str, Any], before: str = "") -> list[str]:
     """Return all verdicts; of works that were not measured those of the table ``before``."""
     measured = {result["work"] for result in results["results"]}
     lines = []
     for line in before.splitlines():
-        work = line[2:].split(", ")[0]
-        if line.startswith("| ") and work in WORKS and work not in measured:
+        if work_of(line) in WORKS and work_of(line) not in measured:
             lines.append(line)
     for result in results["results"]:
         for verdict in result["verdicts"]:
@@ -299,7 +303,7 @@ def goals_table(results: dict[str, Any], before: str = "") -> list[str]:
             cells = [name, result["loop"], verdict["goal"], f"{verdict['ratio']:.2f} x"]
             lines.append(row([*cells, spread, met]))
     order = list(WORKS)
-    lines.sort(key=lambda line: order.index(line[2:].split(", ")[0]))
+    lines.sort(key=lambda line: order.index(work_of(line)))
     return [row(["work", "loop", "goal", "measured", "spread", ""]), row(["---"] * 6), *lines]
 
 
