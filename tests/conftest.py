@@ -336,14 +336,18 @@ def plain(way: str, certificates: Certificates) -> Net:
 
 
 @pytest.fixture
-def ours(certificates: Certificates) -> Iterator[Net]:
-    """A Net on the poller, plain; what served.close_later() has is closed afterwards."""
-    yield Net("ws", "auto", certificates)
-    close_raw_sockets()
+def ours(certificates: Certificates) -> Net:
+    """A Net on the poller."""
+    return Net("ws", "auto", certificates)
 
 
 @pytest.fixture
-def secure(certificates: Certificates) -> Iterator[Net]:
-    """The same over TLS."""
-    yield Net("wss", "auto", certificates)
+def secure(certificates: Certificates) -> Net:
+    return Net("wss", "auto", certificates)
+
+
+@pytest.fixture(autouse=True)
+def no_raw_socket_stays() -> Iterator[None]:
+    """Close what served.close_later() was given, whatever the test did."""
+    yield
     close_raw_sockets()

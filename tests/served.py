@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import time
@@ -95,6 +96,10 @@ def reset(sock):
 
 def stream_of(transport):
     return transport.underlying_transport
+
+
+def descriptors():
+    return sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
 
 
 async def until(condition, turns=100_000):

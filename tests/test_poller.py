@@ -28,6 +28,7 @@ from served import (
     Count,
     Served,
     close_later,
+    descriptors,
     raw_head,
     raw_open,
     reset,
@@ -46,10 +47,6 @@ pytestmark = pytest.mark.skipif(not has_poller(), reason=NO_POLLER)
 
 REQUEST_HEX = request_bytes("/flood").hex()
 # ---- helpers ----
-
-
-def descriptors():
-    return sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
 
 
 # ---- 1, 3, 4: a turn has a budget, and nothing is left out of it ----

@@ -18,6 +18,7 @@ from served import (
     IDLE,
     Count,
     Served,
+    descriptors,
     raw_head,
     raw_open,
     reset,
@@ -61,6 +62,13 @@ async def settled(served, net):
     await ping(sock, listener, ROUNDS)
     assert poller().direct == number_of(listener)
     return sock, listener
+
+
+async def serve(factory, net):
+    """Serve beyond the end of a coroutine."""
+    server = await ws_create_server(factory, "127.0.0.1", 0)
+    net.port = server.sockets[0].getsockname()[1]
+    return server
 
 
 # ---- moving ----
@@ -223,8 +231,7 @@ def test_a_loop_is_closed_over_a_descriptor_that_it_keeps(loop_kind, ours, monke
     served = Served(Count)
 
     async def begin():
-        server = await ws_create_server(served, "127.0.0.1", 0)
-        ours.port = server.sockets[0].getsockname()[1]
+        server = await serve(served, ours)
         _, listener = await settled(served, ours)
         number = number_of(listener)
         Refuses(monkeypatch, MemoryError, 1_000_000)
@@ -298,17 +305,26 @@ async def test_a_number_that_is_given_away_is_watched_for_its_next_owner(ours, h
     assert len(numbers) < 5
 
 
-class Ends(Count):
-    """Ends its connection from inside the callback."""
+class Acts(Count):
+    """Does what its frames say, from inside the callback."""
+
+    def __init__(self, error=ValueError):
+        super().__init__()
+        self.error = error
 
     def on_ws_frame(self, transport, frame):
         super().on_ws_frame(transport, frame)
-        if frame.get_payload_as_bytes() == b"end":
+        what = frame.get_payload_as_bytes()
+        if what == b"pause":
+            transport.pause_reading()
+        elif what == b"raise":
+            raise self.error
+        elif what == b"end":
             transport.disconnect(False)
 
 
 async def test_the_end_may_come_from_its_own_callback(ours):
-    served = Served(Ends)
+    served = Served(Acts)
     async with ours.serve(served):
         for _ in range(5):
             sock, listener = await settled(served, ours)
@@ -344,18 +360,6 @@ async def test_the_end_may_come_from_somebody_elses_callback(ours, loop_kind):
             served_first.append(listener.frames - ROUNDS)
         assert set(served_first) <= {0, 1}
         assert 0 in served_first or loop_kind == "uvloop"  # which always takes the other first
-
-
-class Acts(Count):
-    """Does what its frames say, from inside the callback."""
-
-    def on_ws_frame(self, transport, frame):
-        super().on_ws_frame(transport, frame)
-        what = frame.get_payload_as_bytes()
-        if what == b"pause":
-            transport.pause_reading()
-        elif what == b"raise":
-            raise ValueError(what)
 
 
 async def test_its_own_callback_pauses_it(ours):
@@ -484,8 +488,7 @@ def test_a_loop_is_closed_over_it(loop_kind, ours):
         served = Served(Count)
 
         async def begin():
-            server = await ws_create_server(served, "127.0.0.1", 0)
-            ours.port = server.sockets[0].getsockname()[1]
+            server = await serve(served, ours)
             return server.sockets, await settled(served, ours)
 
         listening, (sock, listener) = loop.run_until_complete(asyncio.wait_for(begin(), 30))
@@ -498,9 +501,6 @@ def test_a_loop_is_closed_over_it(loop_kind, ours):
         for each in listening:
             each.close()
 
-    def descriptors():
-        return sorted(os.listdir("/proc/self/fd"))
-
     one()
     gc.collect()
     before = descriptors()
@@ -512,18 +512,11 @@ def test_a_loop_is_closed_over_it(loop_kind, ours):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_a_keyboard_interrupt_leaves_the_loop_and_nothing_is_lost(loop_kind, error, ours):
-    class Counts(Count):
-        def on_ws_frame(self, transport, frame):
-            super().on_ws_frame(transport, frame)
-            if bytes(frame) == b"raise":
-                raise error
-
     loop = new_loop(loop_kind)
-    served = Served(Counts)
+    served = Served(lambda: Acts(error))
 
     async def begin():
-        server = await ws_create_server(served, "127.0.0.1", 0)
-        ours.port = server.sockets[0].getsockname()[1]
+        server = await serve(served, ours)
         return server, await settled(served, ours), await served.raw(ours)
 
     async def end(server, other):
