@@ -161,6 +161,10 @@ class Process:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def answer(self) -> Any:
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()

@@ -29,7 +29,13 @@
 #  define WS_LIKELY(x) __builtin_expect(!!(x), 1)
 #  define WS_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #  define WS_INLINE static inline __attribute__((always_inline))
-#  define WS_PREFETCH(p) __builtin_prefetch(p)
+/* (GCC leaves out calls of functions that do nothing but this, unless it is
+ * told that something happens.) */
+#  define WS_PREFETCH(p)               \
+    do {                               \
+      __builtin_prefetch(p);           \
+      __asm__ volatile("" : : "r"(p)); \
+    } while (0)
 #else
 #  define WS_TARGET(isa)
 #  define WS_LIKELY(x) (x)
@@ -37,6 +43,18 @@
 #  define WS_INLINE static __forceinline
 #  define WS_PREFETCH(p) ((void)(p))
 #endif
+
+/* ws_prefetch asks for |n| bytes at |p| that will soon be needed.  They need
+ * not be there. */
+static inline void
+ws_prefetch(const void *p, size_t n)
+{
+    const char *at = (const char *)p;
+    for (size_t i = 0; i < n; i += 64) {
+        WS_PREFETCH(at + i);
+    }
+    WS_PREFETCH(at + n - 1);
+}
 
 /* WS_ASSERT states an invariant; NDEBUG builds do not evaluate it. */
 #define WS_ASSERT(cond) assert(cond)

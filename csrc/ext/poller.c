@@ -213,40 +213,43 @@ poller_skip_waker(struct ws_poll_event *events, int n)
 }
 
 /* Where connections are many each one's memory has left the caches when its
- * turn comes: it is asked for while those before it are served. First the slot,
- * then the stream that it names, then that one's reader. */
-#  define POLLER_AHEAD 2
+ * turn comes: it is asked for while those before it are served.  First the
+ * slot, then the stream that it names, then that one's reader, then what that
+ * names. */
+#  define POLLER_AHEAD 1
+
+/* The stream of the event |i|, NULL where it is none (or there is none).  A
+ * slot that has changed hands since then is as good: it is only looked at. */
+static StreamObject *
+poller_upcoming(const struct pyws_watch *w, const struct ws_poll_event *events,
+                int n, int i)
+{
+    uint32_t number = i < n ? (uint32_t)events[i].token : w->cap;
+    return number < w->cap && w->slots[number].kind == PYWS_STREAM
+               ? (StreamObject *)w->slots[number].owner
+               : NULL;
+}
 
 static void
-poller_prefetch(struct pyws_watch *w, const struct ws_poll_event *events, int n,
-                int i)
+poller_prefetch(const struct pyws_watch *w, const struct ws_poll_event *events,
+                int n, int i)
 {
-    const struct pyws_slot *slot;
+    StreamObject *s;
 
-    if (i + 3 * POLLER_AHEAD < n) {
-        uint32_t number = (uint32_t)events[i + 3 * POLLER_AHEAD].token;
+    if (i + 4 * POLLER_AHEAD < n) {
+        uint32_t number = (uint32_t)events[i + 4 * POLLER_AHEAD].token;
         WS_PREFETCH(w->slots + (number < w->cap ? number : 0));
     }
-    if (i + 2 * POLLER_AHEAD < n) {
-        slot = pyws_watch_find(w, events[i + 2 * POLLER_AHEAD].token);
-        if (slot != NULL) {
-            WS_PREFETCH(slot->owner);
-            WS_PREFETCH((const char *)slot->owner + 64);
-            WS_PREFETCH((const char *)slot->owner + 128);
-        }
+    if ((s = poller_upcoming(w, events, n, i + 3 * POLLER_AHEAD)) != NULL) {
+        ws_prefetch(s, sizeof(*s));
     }
-    if (i + POLLER_AHEAD < n) {
-        slot = pyws_watch_find(w, events[i + POLLER_AHEAD].token);
-        if (slot != NULL && slot->kind == PYWS_STREAM) {
-            const char *reader =
-                (const char *)((StreamObject *)slot->owner)->reader;
-            if (reader != NULL) {
-                WS_PREFETCH(reader);
-                WS_PREFETCH(reader + 64);
-                WS_PREFETCH(reader + 128);
-                WS_PREFETCH(reader + 192);
-            }
-        }
+    if ((s = poller_upcoming(w, events, n, i + 2 * POLLER_AHEAD)) != NULL &&
+        s->reader != NULL) {
+        pyws_reader_prefetch(s->reader);
+    }
+    if ((s = poller_upcoming(w, events, n, i + POLLER_AHEAD)) != NULL &&
+        s->reader != NULL) {
+        pyws_reader_prefetch_more(s->reader);
     }
 }
 

@@ -711,3 +711,27 @@ pyws_reader_took(WSReaderObject *r, size_t n, int *frames)
     }
     return pyws_reader_run(r, frames);
 }
+
+/* ---- memory that is needed soon ---- */
+
+void
+pyws_reader_prefetch(const WSReaderObject *r)
+{
+    ws_prefetch(r, offsetof(WSReaderObject, ahead));
+}
+
+void
+pyws_reader_prefetch_more(const WSReaderObject *r)
+{
+    if (r->transport != NULL) {
+        ws_prefetch(r->transport, offsetof(WSTransportObject, owner));
+    }
+    if (r->spare != NULL) {
+        ws_prefetch(r->spare, offsetof(WSFrameObject, bytes) + 64);
+    }
+    if (r->listener != NULL) {
+        /* (What leads to an object's attributes may stand before it.) */
+        ws_prefetch((const char *)r->listener - 4 * sizeof(void *),
+                    6 * sizeof(void *));
+    }
+}

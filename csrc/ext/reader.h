@@ -39,6 +39,7 @@ enum pyws_pong {
 };
 
 typedef struct {
+    /* First what each frame needs, a few lines of the cache. */
     PyObject_HEAD
     pyws_state *state;
     /* thread is the one this connection belongs to. */
@@ -56,41 +57,42 @@ typedef struct {
     /* expects_pong says how the answer to our ping is known, where one is
      * expected. */
     uint8_t expects_pong;
-    /* input_ms is when the last input came (ws_clock_ms), input counts reads;
-     * while |watches|. */
-    int64_t input_ms;
-    uint64_t input;
     /* assembles: the listener gets whole messages. */
     uint8_t assembles;
     /* coalesces: what is sent from the callbacks of one read leaves together.
      */
     uint8_t coalesces;
-    /* checked is how much of the payload of the frame that is not complete yet
-     * was unmasked and found to be text. */
-    size_t checked;
-    /* message is what its fragments have given so far. */
-    struct ws_message message;
-    /* deflate is NULL where no compression was agreed on. */
-    DeflateObject *deflate;
-    /* lent is how much room the last get_buffer() gave. */
-    size_t lent;
-    /* discard_left bounds what DISCARD still takes before the package is told
-     * to give up on the peer. */
-    size_t discard_left;
-    struct ws_ring ring;
-    struct ws_parser parser;
-    /* ahead is the head of the frame at the ring's front where it was parsed
-     * already, to see whether the one before it was the last. */
-    struct ws_head ahead;
-    uint8_t has_ahead;
-    /* http is NULL once the head is complete. */
-    struct ws_http *http;
     WSTransportObject *transport;
     PyObject *listener;
     /* callbacks has the listener's C functions, NULL where it has none. */
     CallbacksObject *callbacks;
     /* spare is the last frame delivered, where nobody kept it. */
     WSFrameObject *spare;
+    struct ws_ring ring;
+    struct ws_parser parser;
+    /* checked is how much of the payload of the frame that is not complete yet
+     * was unmasked and found to be text. */
+    size_t checked;
+    /* deflate is NULL where no compression was agreed on. */
+    DeflateObject *deflate;
+    /* has_ahead: |ahead| is the head of the frame at the ring's front, parsed
+     * already to see whether the one before it was the last. */
+    uint8_t has_ahead;
+    /* Then what only some need. */
+    struct ws_head ahead;
+    /* input_ms is when the last input came (ws_clock_ms), input counts reads;
+     * while |watches|. */
+    int64_t input_ms;
+    uint64_t input;
+    /* message is what its fragments have given so far. */
+    struct ws_message message;
+    /* lent is how much room the last get_buffer() gave. */
+    size_t lent;
+    /* discard_left bounds what DISCARD still takes before the package is told
+     * to give up on the peer. */
+    size_t discard_left;
+    /* http is NULL once the head is complete. */
+    struct ws_http *http;
 } WSReaderObject;
 
 /* The stream's face.  pyws_reader_room() gives room for a read, |*len| bytes at
@@ -118,6 +120,11 @@ pyws_reader_leave(WSReaderObject *r)
 {
     ws_ring_settle(&r->ring);
 }
+
+/* pyws_reader_prefetch asks for the memory that the next frame will need: first
+ * the reader's own, and once that is there, what it names. */
+void pyws_reader_prefetch(const WSReaderObject *r);
+void pyws_reader_prefetch_more(const WSReaderObject *r);
 
 /* pyws_reader_discard has everything that comes thrown away from now on. */
 void pyws_reader_discard(WSReaderObject *r);

@@ -24,6 +24,7 @@ struct pyws_stats {
 };
 
 typedef struct {
+    /* First what each frame needs, a few lines of the cache. */
     PyObject_HEAD
     pyws_state *state;
     /* thread is the one this connection belongs to. */
@@ -33,23 +34,6 @@ typedef struct {
     struct pyws_way way;
     /* entropy is NULL on a server: its frames are not masked. */
     struct ws_entropy *entropy;
-    /* owner is the protocol, told of each CLOSE; NULL once the connection is
-     * lost. */
-    PyObject *owner;
-    /* pong_waits is 1 while pong[0..pong_len) waits for the way out. */
-    uint8_t pong_waits;
-    uint8_t pong_len;
-    /* write_paused is 1 while the way out holds more than its high watermark.
-     */
-    uint8_t write_paused;
-    uint8_t pong[WS_CONTROL_MAX];
-    /* traced is 1 where the owner logs each frame. */
-    uint8_t traced;
-    /* drops says what becomes of a message over |write_limit|: dropped, or the
-     * end of the connection; dropping is 1 inside a fragmented message that is
-     * dropped. */
-    uint8_t drops;
-    uint8_t dropping;
     /* deflate is NULL where no compression was agreed on. */
     DeflateObject *deflate;
     /* write_limit bounds what waits to be written; 0 for none. */
@@ -57,11 +41,28 @@ typedef struct {
     /* corks counts those who want frames to leave together, and coalescing is 1
      * while the reader does: another frame of the same read follows.  corked
      * has them, data[0..used), NULL where none waits. */
+    struct ws_block *corked;
     unsigned corks;
     uint8_t coalescing;
-    struct ws_block *corked;
+    /* traced is 1 where the owner logs each frame. */
+    uint8_t traced;
+    /* drops says what becomes of a message over |write_limit|: dropped, or the
+     * end of the connection; dropping is 1 inside a fragmented message that is
+     * dropped. */
+    uint8_t drops;
+    uint8_t dropping;
     struct pyws_stats stats;
+    /* Then what only some need. owner is the protocol, told of each CLOSE; NULL
+     * once the connection is lost. */
+    PyObject *owner;
     PyObject *weakrefs;
+    /* write_paused is 1 while the way out holds more than its high watermark.
+     */
+    uint8_t write_paused;
+    /* pong_waits is 1 while pong[0..pong_len) waits for the way out. */
+    uint8_t pong_waits;
+    uint8_t pong_len;
+    uint8_t pong[WS_CONTROL_MAX];
 } WSTransportObject;
 
 /* pyws_is_transport returns whether |o| is a WSTransport, of any interpreter.
