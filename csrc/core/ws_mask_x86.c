@@ -82,6 +82,11 @@ x86_streams(const uint8_t *dst, const uint8_t *src, size_t n)
     return n >= X86_STREAM_FROM && dst != src;
 }
 
+WS_TARGET("avx2") WS_INLINE void x86_stream32(uint8_t *p, __m256i v)
+{
+    _mm256_stream_si256((__m256i *)p, v);
+}
+
 /* Masks whole 128 bytes to an aligned |dst|; returns how many bytes that were.
  */
 WS_TARGET("avx2")
@@ -90,10 +95,14 @@ x86_stream(uint8_t *dst, const uint8_t *src, size_t n, __m256i k)
 {
     size_t i = 0;
     for (; n - i > 128; i += 128) {
-        for (size_t j = i; j < i + 128; j += 32) {
-            __m256i v = _mm256_xor_si256(x86_load32(src + j), k);
-            _mm256_stream_si256((__m256i *)(dst + j), v);
-        }
+        __m256i a = _mm256_xor_si256(x86_load32(src + i), k);
+        __m256i b = _mm256_xor_si256(x86_load32(src + i + 32), k);
+        __m256i c = _mm256_xor_si256(x86_load32(src + i + 64), k);
+        __m256i d = _mm256_xor_si256(x86_load32(src + i + 96), k);
+        x86_stream32(dst + i, a);
+        x86_stream32(dst + i + 32, b);
+        x86_stream32(dst + i + 64, c);
+        x86_stream32(dst + i + 96, d);
     }
     /* Whoever reads it on another core finds it behind what tells him to. */
     _mm_sfence();
