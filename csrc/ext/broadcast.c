@@ -114,8 +114,13 @@ broadcast_send(struct broadcast *b, WSTransportObject *t)
 static int
 broadcast_check(pyws_state *state, PyObject *list)
 {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+    Py_ssize_t n = PyList_GET_SIZE(list);
+
+    for (Py_ssize_t i = 0; i < n; i++) {
         PyObject *o = PyList_GET_ITEM(list, i);
+        if (i + 8 < n) {
+            ws_prefetch(PyList_GET_ITEM(list, i + 8), 64);
+        }
         if (!PyObject_TypeCheck(o, state->WSTransport_type)) {
             pyws_raise_args("broadcast", "takes WSTransports, not %.100s",
                             Py_TYPE(o)->tp_name);
@@ -135,6 +140,26 @@ broadcast_check(pyws_state *state, PyObject *list)
     return 0;
 }
 
+/* Where the connections are many their memory has left the caches: it is asked
+ * for while those before are served.  First the transport, then its way out. */
+static void
+broadcast_prefetch(PyObject *list, Py_ssize_t i)
+{
+    Py_ssize_t n = PyList_GET_SIZE(list);
+
+    if (i + 2 < n) {
+        pyws_transport_prefetch(
+            (WSTransportObject *)PyList_GET_ITEM(list, i + 2));
+    }
+    if (i + 1 < n) {
+        WSTransportObject *next =
+            (WSTransportObject *)PyList_GET_ITEM(list, i + 1);
+        if (next->way.target != NULL) {
+            ws_prefetch(next->way.target, 3 * 64);
+        }
+    }
+}
+
 /* Sends to all of |list|; returns those who did not get it. */
 static PyObject *
 broadcast_all(struct broadcast *b, PyObject *list)
@@ -145,6 +170,7 @@ broadcast_all(struct broadcast *b, PyObject *list)
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
         WSTransportObject *t = (WSTransportObject *)PyList_GET_ITEM(list, i);
+        broadcast_prefetch(list, i);
         int sent = broadcast_send(b, t);
         if (sent < 0 ||
             (sent == 0 && PyList_Append(skipped, (PyObject *)t) < 0)) {

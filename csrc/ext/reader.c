@@ -724,7 +724,7 @@ void
 pyws_reader_prefetch_more(const WSReaderObject *r)
 {
     if (r->transport != NULL) {
-        ws_prefetch(r->transport, offsetof(WSTransportObject, owner));
+        pyws_transport_prefetch(r->transport);
     }
     if (r->spare != NULL) {
         ws_prefetch(r->spare, offsetof(WSFrameObject, bytes) + 64);

@@ -65,6 +65,13 @@ typedef struct {
     uint8_t pong[WS_CONTROL_MAX];
 } WSTransportObject;
 
+/* pyws_transport_prefetch asks for the memory that the next frame will need. */
+static inline void
+pyws_transport_prefetch(const WSTransportObject *t)
+{
+    ws_prefetch(t, offsetof(WSTransportObject, owner));
+}
+
 /* pyws_is_transport returns whether |o| is a WSTransport, of any interpreter.
  */
 int pyws_is_transport(PyObject *o);
