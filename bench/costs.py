@@ -29,7 +29,7 @@ DELAY_MS = 1500
 # More messages than can be sent while it is looked at.
 SCALE = 50.0
 
-SYSTEM_CALL = re.compile(r"^__(?:x64|arm64)_sys_(\w+)$")
+SYSTEM_CALL = re.compile(r"^__+(?:x64_|arm64_)?sys_(\w+)$")
 # Where a sample in user space lies, by the name of the file and of its folder; the first that fits.
 OBJECTS = (
     ("picows_c/_core", "picows_c"),
@@ -45,6 +45,7 @@ OBJECTS = (
 )
 CALLS = {
     "sendto": "send",
+    "sendmsg": "send",
     "recvfrom": "recv",
     "epoll_wait": "epoll_wait, sleeping and waking",
     "epoll_pwait": "epoll_wait, sleeping and waking",
