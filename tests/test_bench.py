@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 BENCH = Path(__file__).parent.parent / "bench"
-MODULES = ["chart", "ends", "masks", "paths", "report", "run", "worker", "works"]
+MODULES = ["chart", "costs", "ends", "masks", "paths", "report", "run", "worker", "works"]
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bench/c needs epoll")
 
@@ -151,6 +151,65 @@ def test_every_role_exists(suite):
                 if program is not None:
                     has = c_roles if program.library == "C" else ends[program.library].ROLES
                     assert role in has, (work.name, who.name)
+
+
+# ---- two builds, and where the time goes ----
+
+
+def test_builds_take_turns(tmp_path):
+    lib = Path(importlib.import_module("picows_c").__file__ or "").parent.parent
+    command = [sys.executable, str(BENCH / "builds.py"), str(lib), str(lib)]
+    command += ["--works", "server", "--cases", "100", "--loops", "asyncio"]
+    command += ["--rounds", "2", "--scale", "0.001"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    if "no C compiler" in done.stderr:
+        pytest.skip("needs a C compiler")
+    assert done.returncode == 0, done.stdout + done.stderr
+    title, *lines = done.stdout.splitlines()
+    assert title == "server 100, asyncio"
+    assert len(lines) == 2
+    # The first one is compared with itself.
+    assert "(1.000 x, 1.00 to 1.00)" in lines[0]
+    assert all("; cpu_us " in line for line in lines)
+
+
+def test_a_build_that_is_not_there_is_refused(tmp_path):
+    command = [sys.executable, str(BENCH / "builds.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "has no picows_c" in done.stderr
+
+
+PERF = """
+    ffffffff810 tcp_sendmsg (%(kernel)s)
+    ffffffff811 __sys_sendto (%(kernel)s)
+    ffffffff812 do_syscall_64 (%(kernel)s)
+    7f001 __send (/usr/lib/libc.so.6)
+
+    ffffffff820 finish_task_switch.isra.0 (%(kernel)s)
+    ffffffff821 schedule (%(kernel)s)
+    ffffffff822 exit_to_user_mode (%(kernel)s)
+    7f001 __send (/usr/lib/libc.so.6)
+
+    ffffffff812 do_syscall_64 (%(kernel)s)
+
+    7f002 reader_show (/x/lib/picows_c/_core.cpython-311-x86_64-linux-gnu.so)
+    7f003 _PyEval_EvalFrameDefault (/x/lib/libpython3.11.so.1.0)
+
+    7f004 __pyx_f (/x/uvloop/loop.cpython-311-x86_64-linux-gnu.so)
+"""
+
+
+def test_samples_are_counted_by_what_they_belong_to(suite):
+    costs = suite["costs"]
+    found = [costs.cost(frames) for frames in costs.samples(PERF % {"kernel": "[kernel.kallsyms]"})]
+    assert found == [
+        ("send", False),
+        (costs.SWITCHING, False),
+        (costs.BETWEEN, False),
+        ("picows_c", True),
+        ("uvloop", True),
+    ]
 
 
 # ---- the ways within a process ----
