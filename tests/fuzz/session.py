@@ -286,6 +286,8 @@ class Connection(WSListener):
 
     def underlying(self) -> None:
         target = self.transport.underlying_transport
+        if self.session.way == "loop" and self.in_watermark:
+            return  # asyncio's close() inside of resume_writing() loses the connection twice
         self.was_dropped = True
         if self.session.way == "loop" and self.transport.is_disconnected:
             return
