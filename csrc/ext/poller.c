@@ -212,12 +212,6 @@ poller_skip_waker(struct ws_poll_event *events, int n)
     return n;
 }
 
-/* Where connections are many each one's memory has left the caches when its
- * turn comes: it is asked for while those before it are served.  First the
- * slot, then the stream that it names, then that one's reader, then what that
- * names. */
-#  define POLLER_AHEAD 1
-
 /* The stream of the event |i|, NULL where it is none (or there is none).  A
  * slot that has changed hands since then is as good: it is only looked at. */
 static StreamObject *
@@ -230,24 +224,28 @@ poller_upcoming(const struct pyws_watch *w, const struct ws_poll_event *events,
                : NULL;
 }
 
+/* Where connections are many each one's memory has left the caches when its
+ * turn comes: it is asked for while those before it are served.  First the
+ * slot, then the stream that it names, then that one's reader, then what that
+ * names. */
 static void
 poller_prefetch(const struct pyws_watch *w, const struct ws_poll_event *events,
                 int n, int i)
 {
     StreamObject *s;
 
-    if (i + 4 * POLLER_AHEAD < n) {
-        uint32_t number = (uint32_t)events[i + 4 * POLLER_AHEAD].token;
+    if (i + 4 < n) {
+        uint32_t number = (uint32_t)events[i + 4].token;
         WS_PREFETCH(w->slots + (number < w->cap ? number : 0));
     }
-    if ((s = poller_upcoming(w, events, n, i + 3 * POLLER_AHEAD)) != NULL) {
+    if ((s = poller_upcoming(w, events, n, i + 3)) != NULL) {
         ws_prefetch(s, sizeof(*s));
     }
-    if ((s = poller_upcoming(w, events, n, i + 2 * POLLER_AHEAD)) != NULL &&
+    if ((s = poller_upcoming(w, events, n, i + 2)) != NULL &&
         s->reader != NULL) {
         pyws_reader_prefetch(s->reader);
     }
-    if ((s = poller_upcoming(w, events, n, i + POLLER_AHEAD)) != NULL &&
+    if ((s = poller_upcoming(w, events, n, i + 1)) != NULL &&
         s->reader != NULL) {
         pyws_reader_prefetch_more(s->reader);
     }
