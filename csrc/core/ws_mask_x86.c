@@ -68,6 +68,31 @@ WS_TARGET("avx2") WS_INLINE void x86_store32(uint8_t *p, __m256i v)
     _mm256_storeu_si256((__m256i *)p, v);
 }
 
+/* Masks 128 bytes, past the caches to an aligned |dst| or through them.  All is
+ * loaded before anything is stored: where the two lie less than a vector apart
+ * within their pages, a load behind a store waits for it. */
+WS_TARGET("avx2")
+WS_INLINE void
+x86_mask128(uint8_t *dst, const uint8_t *src, __m256i k, int past)
+{
+    __m256i a = _mm256_xor_si256(x86_load32(src), k);
+    __m256i b = _mm256_xor_si256(x86_load32(src + 32), k);
+    __m256i c = _mm256_xor_si256(x86_load32(src + 64), k);
+    __m256i d = _mm256_xor_si256(x86_load32(src + 96), k);
+    if (past) {
+        _mm256_stream_si256((__m256i *)dst, a);
+        _mm256_stream_si256((__m256i *)(dst + 32), b);
+        _mm256_stream_si256((__m256i *)(dst + 64), c);
+        _mm256_stream_si256((__m256i *)(dst + 96), d);
+    }
+    else {
+        x86_store32(dst, a);
+        x86_store32(dst + 32, b);
+        x86_store32(dst + 64, c);
+        x86_store32(dst + 96, d);
+    }
+}
+
 /* Above this length it pays to align the stores: of those that are not, every
  * second one touches two cache lines. */
 #  define X86_ALIGN_ABOVE 256
@@ -82,11 +107,6 @@ x86_streams(const uint8_t *dst, const uint8_t *src, size_t n)
     return n >= X86_STREAM_FROM && dst != src;
 }
 
-WS_TARGET("avx2") WS_INLINE void x86_stream32(uint8_t *p, __m256i v)
-{
-    _mm256_stream_si256((__m256i *)p, v);
-}
-
 /* Masks whole 128 bytes to an aligned |dst|; returns how many bytes that were.
  */
 WS_TARGET("avx2")
@@ -95,14 +115,7 @@ x86_stream(uint8_t *dst, const uint8_t *src, size_t n, __m256i k)
 {
     size_t i = 0;
     for (; n - i > 128; i += 128) {
-        __m256i a = _mm256_xor_si256(x86_load32(src + i), k);
-        __m256i b = _mm256_xor_si256(x86_load32(src + i + 32), k);
-        __m256i c = _mm256_xor_si256(x86_load32(src + i + 64), k);
-        __m256i d = _mm256_xor_si256(x86_load32(src + i + 96), k);
-        x86_stream32(dst + i, a);
-        x86_stream32(dst + i + 32, b);
-        x86_stream32(dst + i + 64, c);
-        x86_stream32(dst + i + 96, d);
+        x86_mask128(dst + i, src + i, k, 1);
     }
     /* Whoever reads it on another core finds it behind what tells him to. */
     _mm_sfence();
@@ -144,14 +157,7 @@ ws_mask_avx2(uint8_t *dst, const uint8_t *src, size_t n, const uint8_t key[4],
         i += x86_stream(dst + i, src + i, n - i, k);
     }
     for (; n - i > 128; i += 128) {
-        __m256i a = _mm256_xor_si256(x86_load32(src + i), k);
-        __m256i b = _mm256_xor_si256(x86_load32(src + i + 32), k);
-        __m256i c = _mm256_xor_si256(x86_load32(src + i + 64), k);
-        __m256i d = _mm256_xor_si256(x86_load32(src + i + 96), k);
-        x86_store32(dst + i, a);
-        x86_store32(dst + i + 32, b);
-        x86_store32(dst + i + 64, c);
-        x86_store32(dst + i + 96, d);
+        x86_mask128(dst + i, src + i, k, 0);
     }
     for (; n - i > 32; i += 32) {
         x86_store32(dst + i, _mm256_xor_si256(x86_load32(src + i), k));
