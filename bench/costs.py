@@ -38,8 +38,6 @@ OBJECTS = (
     ("libcrypto", "OpenSSL"),
     ("_ssl", "CPython's ssl"),
     ("python", "CPython"),
-    ("select", "CPython"),
-    ("_asyncio", "CPython"),
     ("libc", "libc"),
     ("vdso", "clock"),
 )
@@ -55,6 +53,8 @@ SWITCHING = "switching to another process"
 BETWEEN = "entering and leaving the system, interrupts"
 
 Frame = tuple[str, str]
+# What a sample belongs to, and whether that is user time.
+Cost = tuple[str, bool]
 
 
 def samples(text: str) -> Iterator[list[Frame]]:
@@ -69,8 +69,7 @@ def samples(text: str) -> Iterator[list[Frame]]:
             yield frames
 
 
-def cost(frames: list[Frame]) -> tuple[str, bool]:
-    """Return what a sample belongs to, and whether that is user time."""
+def cost(frames: list[Frame]) -> Cost:
     for symbol, _ in frames:
         call = SYSTEM_CALL.match(symbol)
         if call:
@@ -86,8 +85,8 @@ def cost(frames: list[Frame]) -> tuple[str, bool]:
     return short, True
 
 
-def profile(bench: Bench, work: Work, case: Case, loop: str, seconds: float) -> Counter[str]:
-    """Return the samples of the ends that are measured, by cost; user time has a "+"."""
+def profile(bench: Bench, work: Work, case: Case, loop: str, seconds: float) -> Counter[Cost]:
+    """Return how many samples of the ends that are measured belong to each."""
     who = next(who for who in work.contestants if who.name == OURS)
     data = bench.folder / "perf.data"
     with talking(bench, work, case, who, loop) as (server, client):
@@ -99,16 +98,12 @@ def profile(bench: Bench, work: Work, case: Case, loop: str, seconds: float) -> 
         subprocess.run(command, check=True, capture_output=True)
     command = ["perf", "script", "-i", str(data), "-F", "ip,sym,dso"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    counts: Counter[str] = Counter()
-    for frames in samples(done.stdout):
-        title, is_user = cost(frames)
-        counts[title + "+" * is_user] += 1
-    return counts
+    return Counter(map(cost, samples(done.stdout)))
 
 
-def row(counts: Counter[str], most: int) -> str:
+def row(counts: Counter[Cost], most: int) -> str:
     part = 100 / max(sum(counts.values()), 1)
-    cells = [f"{title.rstrip('+')} {part * n:.0f} %" for title, n in counts.most_common(most)]
+    cells = [f"{title} {part * n:.0f} %" for (title, _), n in counts.most_common(most)]
     return " | ".join(cells)
 
 
@@ -138,7 +133,7 @@ def main() -> None:
                         continue
                     print(f"{name} {case.name}, {loop}", file=sys.stderr, flush=True)
                     counts = profile(bench, work, case, loop, args.seconds)
-                    user = Counter({key: n for key, n in counts.items() if key.endswith("+")})
+                    user = Counter({key: n for key, n in counts.items() if key[1]})
                     share = 100 * sum(user.values()) / max(sum(counts.values()), 1)
                     print(f"{name} {case.name}, {loop} | {row(counts, 5)}")
                     print(f"    of its user time, {share:.0f} %: {row(user, 5)}", flush=True)

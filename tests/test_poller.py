@@ -46,7 +46,6 @@ fcntl = pytest.importorskip("fcntl", reason=NO_POLLER)
 pytestmark = pytest.mark.skipif(not has_poller(), reason=NO_POLLER)
 
 REQUEST_HEX = request_bytes("/flood").hex()
-# ---- helpers ----
 
 
 # ---- 1, 3, 4: a turn has a budget, and nothing is left out of it ----

@@ -155,6 +155,7 @@ broadcast_prefetch(PyObject *list, Py_ssize_t i)
         WSTransportObject *next =
             (WSTransportObject *)PyList_GET_ITEM(list, i + 1);
         if (next->way.target != NULL) {
+            /* (A stream is as long.) */
             ws_prefetch(next->way.target, 3 * 64);
         }
     }
