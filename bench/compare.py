@@ -10,6 +10,9 @@ medians of the ratios of neighbouring turns, and each verdict shows their spread
 the process, by getrusage(), from the first message after the warm-up (a tenth) on. The end that is
 measured has the first core, the load the second one; where both ends are measured they share the
 first one, unless the work is about two cores. The load is the C program of bench/c where it can be.
+
+With --before another build of picows_c takes turns with this one, and nobody else but who is named;
+where both are the same the spread is the machine's noise.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any
 
 from report import goals_text, judge, result_text
 from run import Bench, NotHere, machine, play, raise_descriptor_limit, settings, usable_cores
-from works import OURS, WORKS, Case, Work
+from works import BEFORE, OURS, WORKS, Case, Work, beside
 
 QUICK_ROUNDS, QUICK_SCALE = 2, 0.15
 
@@ -49,6 +52,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--loops", nargs="+", choices=["uvloop", "asyncio"])
     parser.add_argument("--cases", nargs="+", help="only these cases of a work")
     parser.add_argument("--who", nargs="+", help="only contestants whose name has one of these")
+    parser.add_argument("--before", metavar="FOLDER", help="it has another build of picows_c")
     parser.add_argument("--scale", type=float, help="send this part of the messages")
     parser.add_argument("--quick", action="store_true", help="the main works, two short rounds")
     parser.add_argument("--json", help="write all figures to this file")
@@ -59,6 +63,8 @@ def parse() -> argparse.Namespace:
         parser.error(f"no such work: {', '.join(sorted(unknown))}; there are {', '.join(WORKS)}")
     if args.peer and not os.path.exists(args.peer):
         parser.error(f"--peer: {args.peer} does not exist")
+    if args.before and not Path(args.before, "picows_c").is_dir():
+        parser.error(f"--before: {args.before} has no picows_c")
     return args
 
 
@@ -89,7 +95,10 @@ class Run:
 
     def _wanted(self, name: str) -> bool:
         who = self._args.who
-        return not who or any(part in name for part in who)
+        if name in (OURS, BEFORE) and self._args.before:
+            return True
+        is_named = any(part in name for part in who or [])
+        return is_named if self._args.before else is_named or not who
 
     def loops(self, work: Work) -> list[str]:
         some = work.quick if self._args.quick and work.quick else work.loops
@@ -148,8 +157,11 @@ def main() -> None:
         if not args.peer:
             print("no --peer: picows is not measured")
         for name in names:
+            work = WORKS[name]
+            if args.before and work.contestants:
+                work = beside(work, os.path.abspath(args.before))
             try:
-                run.work(WORKS[name])
+                run.work(work)
             except NotHere as error:
                 print(f"{name}: not measured: {error}")
     print(f"\n{goals_text(run.results)}")

@@ -240,7 +240,10 @@ def command(
             line += ["--latency", "1"]
         return line + (bench.stream(work, case) if role == "source" else [])
     # The load does not depend on the loop that is measured.
-    line = [*bench.pin(core), bench.python(program.library), str(WORKER), role, program.library]
+    line = [*bench.pin(core)]
+    if program.folder:
+        line += ["env", f"PYTHONPATH={program.folder}"]
+    line += [bench.python(program.library), str(WORKER), role, program.library]
     line += [("uvloop" if is_load else who.loop or loop), *common]
     line += ["--options", json.dumps(dict(program.options))]
     if work.bystander and end == "client":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 KIB = 1024
@@ -16,6 +16,8 @@ class Program:
 
     library: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    # Where another build of it lies than the one that Python finds.
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Work:
 
 # ---- who takes part ----
 
-OURS = "picows_c"
+OURS, BEFORE = "picows_c", "the build before"
 FASTNET, PLAIN = "picows, aiofastnet", "picows, loop's transports"
 PICOWS = (FASTNET, PLAIN)
 C_CLIENT, C_SERVER = "C client (epoll)", "C server (epoll)"
@@ -186,6 +188,17 @@ def message_receivers(compressed: bool) -> tuple[Contestant, ...]:
         at("client", WEBSOCKETS, Program("websockets", {**WEBSOCKETS_BEST, **more}), pace=0.5),
         at("client", AIOHTTP, Program("aiohttp", aiohttp), pace=0.5),
     )
+
+
+def beside(work: Work, folder: str) -> Work:
+    """Return a work with another build of ours in it, and without goals."""
+
+    def there(program: Optional[Program]) -> Optional[Program]:
+        return None if program is None else replace(program, folder=folder)
+
+    mine, *rest = work.contestants
+    before = replace(mine, name=BEFORE, server=there(mine.server), client=there(mine.client))
+    return replace(work, contestants=(mine, before, *rest), goals=())
 
 
 # ---- the table ----

@@ -153,29 +153,44 @@ def test_every_role_exists(suite):
                     assert role in has, (work.name, who.name)
 
 
-# ---- two builds, and where the time goes ----
+# ---- another build, and where the time goes ----
 
 
-def test_builds_take_turns(tmp_path):
+def test_another_build_takes_turns(tmp_path, suite):
     lib = Path(importlib.import_module("picows_c").__file__ or "").parent.parent
-    command = [sys.executable, str(BENCH / "builds.py"), str(lib), str(lib)]
-    command += ["--works", "server", "--cases", "100", "--loops", "asyncio"]
-    command += ["--rounds", "2", "--scale", "0.001"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
-    if "no C compiler" in done.stderr:
+    file = tmp_path / "results.json"
+    done = compare(
+        "server", "--cases", "100", "--loops", "asyncio", "--before", str(lib),
+        "--rounds", "2", "--scale", "0.001", "--json", str(file),
+    )  # fmt: skip
+    if "no C compiler" in done.stdout:
         pytest.skip("needs a C compiler")
     assert done.returncode == 0, done.stdout + done.stderr
-    title, *lines = done.stdout.splitlines()
-    assert title == "server 100, asyncio"
-    assert len(lines) == 2
-    # The first one is compared with itself.
-    assert "(1.000 x, 1.00 to 1.00)" in lines[0]
-    assert all("; cpu_us " in line for line in lines)
+    works = suite["works"]
+    (result,) = json.loads(file.read_text())["results"]
+    # Nobody else was named, and goals are about others.
+    assert list(result["turns"]) == [works.OURS, works.BEFORE]
+    assert [len(turns) for turns in result["turns"].values()] == [2, 2]
+    assert result["verdicts"] == []
+    assert f"{works.OURS} / {works.BEFORE}: rate " in done.stdout
+
+
+def test_the_build_before_is_the_one_of_its_folder(suite, tmp_path):
+    run, works = suite["run"], suite["works"]
+    work = works.beside(works.WORKS["echo"], "/before")
+    bench = run.Bench(tmp_path)
+    before = {
+        who.name: "PYTHONPATH=/before"
+        in run.command(bench, work, work.cases[0], who, "asyncio", end)
+        for who in work.contestants
+        for end in ("server", "client")
+        if who.name in (works.OURS, works.BEFORE)
+    }
+    assert before == {works.OURS: False, works.BEFORE: True}
 
 
 def test_a_build_that_is_not_there_is_refused(tmp_path):
-    command = [sys.executable, str(BENCH / "builds.py"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = compare("server", "--before", str(tmp_path))
     assert done.returncode != 0
     assert "has no picows_c" in done.stderr
 
