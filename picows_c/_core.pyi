@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from ssl import MemoryBIO, SSLObject
@@ -319,8 +320,8 @@ class WSReader:
         """
     def _hold_frames(self, hold: bool, /) -> None:
         """Hold back frames, also those already read, or let them go: _go_on()."""
-    def _go_on(self) -> None:
-        """Deliver the frames that were held back."""
+    def _go_on(self, frames: int, /) -> bool:
+        """Deliver so many of the frames that were held back; whether more are left."""
     def _free(self) -> None:
         """The connection is lost: give everything back."""
 
@@ -337,6 +338,7 @@ class Poller:
     @property
     def direct(self) -> int:
         """int: the descriptor that the loop watches itself for input; -1 for none."""
+    _nests: bool
     @property
     def turns(self) -> int:
         """int: how often the loop has called."""
@@ -348,6 +350,8 @@ class Poller:
         """Serve the connection that the loop watches itself."""
     def _forked(self) -> None:
         """In a child: close our copies, touch nothing else."""
+    def _drop(self, fd: int, /) -> None:
+        """Close a descriptor, together with the stream or acceptor that has taken it."""
 
 @final
 class PollerHandle:
@@ -433,5 +437,7 @@ class Stream:
         """Tell the protocol; scheduled by the stream."""
     def _tls_failed(self, exc: BaseException, /) -> None:
         """Tell who waits for TLS; scheduled."""
+    def _socket(self) -> socket.socket:
+        """Return a new _socket.socket over a copy of the descriptor; OSError at the end."""
     def _fileno(self) -> int:
         """Return the descriptor, -1 at the end."""

@@ -30,6 +30,7 @@ class Poller(_core.Poller):
         super().__init__()
         self._loop = weakref.ref(loop)
         self._is_watched = False
+        self._nests = isinstance(loop, asyncio.BaseEventLoop)
 
     def _open_loop(self) -> Optional[asyncio.AbstractEventLoop]:
         loop = self._loop()

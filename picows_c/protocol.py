@@ -8,6 +8,7 @@ handshake.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import logging
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from .transport import WSTransport
 
 if TYPE_CHECKING:
     from .handshake import WSUpgradeResponse
+
+# So many frames that were held back are delivered before the loop has its turn.
+_HELD_AT_ONCE = 128
 
 # After our last byte the peer gets this long to close its side, before we close on it.
 _LINGER = 1.0
@@ -67,6 +71,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
 
     __slots__ = (
         "__weakref__",
+        "_context",
         "_deadline",
         "_is_client",
         "_is_in_watermark",
@@ -119,6 +124,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
 
     def _made(self, transport: asyncio.Transport) -> None:
         underlying = self._underlying = transport
+        # Callbacks run in the context in which the connection was made.
+        self._context = contextvars.copy_context()
         # asyncio's TLS transport does not know it any more at the end.
         self._peer = underlying.get_extra_info("peername")
         self.transport = WSTransport(
@@ -403,12 +410,23 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         if not underlying.is_closing():
             if paused:
                 underlying.pause_reading()
-            else:
+            elif isinstance(underlying, _core.Stream):
                 underlying.resume_reading()
+            else:
+                # asyncio's transports go on in the context of whoever resumes. (A copy: ours is
+                # entered where that is one of our own callbacks.)
+                self._context.copy().run(underlying.resume_reading)
         self._is_reading_paused = paused
         self._hold_frames(paused)
-        if not paused:
-            self._loop.call_soon(self._go_on)
+        # A stream goes on by itself.
+        if not paused and not isinstance(underlying, _core.Stream):
+            self._loop.call_soon(self._deliver_held, context=self._context)
+
+    @_ends
+    def _deliver_held(self) -> None:
+        """Deliver frames that were read before reading was paused, some in each iteration."""
+        if self._go_on(_HELD_AT_ONCE):
+            self._loop.call_soon(self._deliver_held, context=self._context)
 
     @_ends
     def _overflowed(self) -> None:

@@ -33,17 +33,16 @@ class StreamSocket:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self.family, self.type, self.proto = self._with(lambda s: (s.family, s.type, s.proto))
+        family, kind, self.proto = self._with(lambda s: (s.family, s.type, s.proto))
+        self.family, self.type = socket.AddressFamily(family), socket.SocketKind(kind)
 
     def _with(self, ask: Callable[[socket.socket], Any]) -> Any:
-        fd = self._stream._fileno()
-        if fd < 0:
-            raise OSError("the connection is closed")
-        sock = socket.socket(fileno=fd)
+        # Over a copy of the descriptor: whatever closes it, a Ctrl-C too, the connection's stays.
+        sock = self._stream._socket()
         try:
             return ask(sock)
         finally:
-            sock.detach()
+            sock.close()
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once the connection is lost."""

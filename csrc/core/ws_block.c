@@ -1,18 +1,18 @@
 #include "ws_block.h"
 
-#if WS_ATOMIC_REFS && defined(_MSC_VER)
+#ifdef _MSC_VER
 #  include <intrin.h>
 #endif
 
 /* ---- references: the only code that differs between the builds ---- */
 
 static void
-refs_init(ws_refs *refs)
+refs_init(ws_refs *refs, unsigned count)
 {
 #if WS_ATOMIC_REFS && !defined(_MSC_VER)
-    atomic_init(refs, 1);
+    atomic_init(refs, count);
 #else
-    *refs = 1;
+    *refs = count;
 #endif
 }
 
@@ -42,29 +42,26 @@ refs_drop(ws_refs *refs)
 #endif
 }
 
-static int
-refs_is_one(const ws_refs *refs)
+static size_t
+refs_get(const ws_refs *refs)
 {
 #if WS_ATOMIC_REFS && !defined(_MSC_VER)
-    return atomic_load_explicit(refs, memory_order_acquire) == 1;
+    return atomic_load_explicit(refs, memory_order_acquire);
 #elif WS_ATOMIC_REFS
-    return _InterlockedOr64((ws_refs *)refs, 0) == 1;
+    return (size_t)_InterlockedOr64((ws_refs *)refs, 0);
 #else
-    return *refs == 1;
+    return *refs;
 #endif
 }
 
+/* Atomic in every build: see ws_spare. */
 static struct ws_block *
 spare_swap(ws_spare_slot *slot, struct ws_block *b)
 {
-#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+#ifndef _MSC_VER
     return atomic_exchange_explicit(slot, b, memory_order_acq_rel);
-#elif WS_ATOMIC_REFS
-    return _InterlockedExchangePointer((void *volatile *)slot, b);
 #else
-    struct ws_block *old = *slot;
-    *slot = b;
-    return old;
+    return _InterlockedExchangePointer((void *volatile *)slot, b);
 #endif
 }
 
@@ -81,7 +78,8 @@ ws_block_new(const struct ws_mem *mem, size_t cap)
     if (b == NULL) {
         return NULL;
     }
-    refs_init(&b->refs);
+    refs_init(&b->refs, 1);
+    refs_init(&b->lent, 0);
     b->mem = mem;
     b->cap = cap;
     b->used = 0;
@@ -119,7 +117,27 @@ ws_block_decref(struct ws_block *b)
 int
 ws_block_is_unique(const struct ws_block *b)
 {
-    return refs_is_one(&b->refs);
+    return refs_get(&b->refs) == 1;
+}
+
+void
+ws_block_lend(struct ws_block *b)
+{
+    refs_add(&b->refs);
+    refs_add(&b->lent);
+}
+
+void
+ws_block_unlend(struct ws_block *b)
+{
+    WS_ASSERT(ws_block_is_lent(b));
+    (void)refs_drop(&b->lent);
+}
+
+int
+ws_block_is_lent(const struct ws_block *b)
+{
+    return refs_get(&b->lent) > 0;
 }
 
 /* ---- the spare block ---- */
@@ -138,6 +156,7 @@ ws_spare_take(struct ws_spare *s, size_t cap)
 void
 ws_spare_give(struct ws_spare *s, struct ws_block *b)
 {
+    WS_ASSERT(!ws_block_is_lent(b));
     /* Whoever lies in the slot has waited longest; the newest is warm. */
     ws_block_decref(spare_swap(&s->slot, b));
 }

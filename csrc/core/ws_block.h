@@ -23,8 +23,11 @@
 #  define WS_ATOMIC_REFS 0
 #endif
 
-#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+#ifndef _MSC_VER
 #  include <stdatomic.h>
+#endif
+
+#if WS_ATOMIC_REFS && !defined(_MSC_VER)
 typedef atomic_size_t ws_refs;
 #elif WS_ATOMIC_REFS
 typedef volatile __int64 ws_refs;
@@ -41,6 +44,9 @@ typedef size_t ws_refs;
 
 struct ws_block {
     ws_refs refs;
+    /* lent counts who may write behind what is used, for as long as they like
+     * (ws_block_lend). */
+    ws_refs lent;
     /* mem frees the block, whoever drops the last reference. */
     const struct ws_mem *mem;
     /* cap is the size of data. */
@@ -70,6 +76,14 @@ void ws_block_decref(struct ws_block *b);
 /* ws_block_is_unique returns whether the caller's reference is the only one. */
 int ws_block_is_unique(const struct ws_block *b);
 
+/* ws_block_lend adds a reference of somebody who may write to the block behind
+ * what is used; ws_block_unlend says that they cannot any more, and leaves the
+ * reference.  While a block is lent nobody else fills it: a ring goes on in
+ * another one, and no spare keeps it. */
+void ws_block_lend(struct ws_block *b);
+void ws_block_unlend(struct ws_block *b);
+int ws_block_is_lent(const struct ws_block *b);
+
 /* ws_spare keeps one block that no connection fills at the moment, for the next
  * one that reads: an idle connection then owns no read buffer, and a busy loop
  * allocates none.  A block that frames still hold may be kept too: the next
@@ -78,9 +92,11 @@ int ws_block_is_unique(const struct ws_block *b);
  * such frame.
  *
  * Ownership: each slot owns its reference.  Taking and giving are safe from
- * several threads where WS_ATOMIC_REFS is 1. */
+ * several threads in every build: OpenSSL fills rings in calls that are made
+ * without the GIL.  (Where WS_ATOMIC_REFS is 0 such rings hold blocks that
+ * nobody else has a reference of.) */
 #define WS_SPARE_LARGE_MAX ((size_t)256 * 1024)
-#if WS_ATOMIC_REFS && !defined(_MSC_VER)
+#ifndef _MSC_VER
 typedef _Atomic(struct ws_block *) ws_spare_slot;
 #else
 typedef struct ws_block *volatile ws_spare_slot;
@@ -94,8 +110,8 @@ struct ws_spare {
  * |cap| bytes; NULL otherwise (a block of another size is dropped). */
 struct ws_block *ws_spare_take(struct ws_spare *s, size_t cap);
 
-/* ws_spare_give moves the caller's reference of |b| into |s|; a block that lay
- * there is dropped: the newer one is warm. */
+/* ws_spare_give moves the caller's reference of |b|, which is not lent, into
+ * |s|; a block that lay there is dropped: the newer one is warm. */
 void ws_spare_give(struct ws_spare *s, struct ws_block *b);
 
 /* ws_spare_take_large moves the large block to the caller where it has |cap|

@@ -12,7 +12,10 @@ ring_min_room(const struct ws_ring *ring)
 static void
 ring_drop(struct ws_ring *ring)
 {
-    ws_block_decref(ring->block);
+    if (ring->block != NULL) {
+        ring->block->used = ring->w;
+        ws_block_decref(ring->block);
+    }
     ring->block = NULL;
     ring->r = ring->w = 0;
 }
@@ -46,6 +49,7 @@ ws_ring_init(struct ws_ring *ring, const struct ws_mem *mem,
     ring->block_size = block_size;
     ring->proven = 0;
     ring->large = 0;
+    ring->slack = 0;
     ring->mem = mem;
     ring->spare = spare;
     WS_ASSERT(ws_ring_check(ring));
@@ -67,7 +71,7 @@ ring_open(struct ws_ring *ring, size_t need)
     struct ws_block *b;
 
     if (need > size && need <= ring->proven) {
-        size = need;
+        size = need + ring->slack;
         b = ws_spare_take_large(ring->spare, size);
     }
     else {
@@ -130,26 +134,38 @@ ring_grown(const struct ws_ring *ring, size_t need, size_t target)
     if (cap < target) {
         cap = target;
     }
+    if (cap == need && need > ring->block_size) {
+        cap += ring->slack;
+    }
     return cap > ring->block_size ? cap : ring->block_size;
 }
 
-/* Gives back the block: what was consumed may be held by others, what is
- * readable has been copied. */
+/* Gives back |b|, whose bytes up to |used| others may hold. */
 static void
-ring_give(struct ws_ring *ring)
+ring_give(const struct ws_ring *ring, struct ws_block *b, size_t used)
 {
-    struct ws_block *b = ring->block;
-
     if (b->cap != ring->block_size) {
         ws_spare_give_large(ring->spare, b);
         return;
     }
-    b->used = ws_block_is_unique(b) ? 0 : ring->r;
-    if (b->cap - b->used < ring_min_room(ring)) {
-        ws_block_decref(b); /* it is full, and goes with its holders */
+    b->used = used;
+    if (ws_block_is_lent(b)) {
+        ws_block_decref(b); /* somebody may still write to it */
         return;
     }
     ws_spare_give(ring->spare, b);
+}
+
+/* The same where the readable bytes have been copied. */
+static void
+ring_give_copied(const struct ws_ring *ring, struct ws_block *b)
+{
+    size_t used = ws_block_is_unique(b) ? 0 : ring->r;
+    if (b->cap == ring->block_size && b->cap - used < ring_min_room(ring)) {
+        ws_block_decref(b); /* it is full, and goes with its holders */
+        return;
+    }
+    ring_give(ring, b, used);
 }
 
 /* Moves the readable bytes to the front of storage for |target| bytes. */
@@ -169,8 +185,8 @@ ring_make_room(struct ws_ring *ring, size_t need, size_t target)
             return 0;
         }
     }
-    /* Somebody else holds bytes of the block, or it is too small: go on in
-     * another one. */
+    /* Somebody else holds bytes of the block, or room in it, or it is too
+     * small: go on in another one. */
     size_t cap = ring_grown(ring, need, target);
     struct ws_block *fresh =
         cap > ring->block_size ? ws_spare_take_large(ring->spare, cap) : NULL;
@@ -186,7 +202,7 @@ ring_make_room(struct ws_ring *ring, size_t need, size_t target)
         return WS_ERR_NOMEM;
     }
     memcpy(fresh->data, b->data + ring->r, avail);
-    ring_give(ring);
+    ring_give_copied(ring, b);
     ring->block = fresh;
     ring->r = 0;
     ring->w = avail;
@@ -207,7 +223,7 @@ ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr, size_t *len)
     }
 
     size_t target = ring_target(ring, need);
-    if (ring->block->cap - ring->r < target) {
+    if (ring->block->cap - ring->r < target || ws_block_is_lent(ring->block)) {
         int err = ring_make_room(ring, need, target);
         if (err != 0) {
             return err;
@@ -219,8 +235,8 @@ ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr, size_t *len)
     if (need > ring->block_size && need > avail) {
         /* A large frame: up to its end and not further, so that its block
          * ends with it and the next frame is not moved. */
-        if (room > need - avail) {
-            room = need - avail;
+        if (room > need - avail + ring->slack) {
+            room = need - avail + ring->slack;
         }
     }
     else if (room > ring->block_size) {
@@ -284,16 +300,10 @@ ws_ring_settle(struct ws_ring *ring)
     if (b == NULL || ring->r != ring->w) {
         return;
     }
-    if (b->cap != ring->block_size) {
-        /* It grew for one frame; ordinary reads need less. */
-        ring->block = NULL;
-        ring->r = ring->w = 0;
-        ws_spare_give_large(ring->spare, b);
-        return;
-    }
-    b->used = ring->w;
+    size_t used = ring->w;
     ring->block = NULL;
     ring->r = ring->w = 0;
-    ws_spare_give(ring->spare, b);
+    /* (One that grew for a frame is larger than ordinary reads need.) */
+    ring_give(ring, b, used);
     WS_ASSERT(ws_ring_check(ring));
 }

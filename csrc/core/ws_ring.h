@@ -35,6 +35,9 @@ struct ws_ring {
     /* large is the size of the last frame, where an ordinary block could not
      * hold it; 0 otherwise. */
     size_t large;
+    /* slack is how much may come behind the end of a large frame in the same
+     * read: there is room for it, so that the frame is not moved. */
+    size_t slack;
     const struct ws_mem *mem;
     /* spare is where storage comes from first and goes to last; borrowed. */
     struct ws_spare *spare;
@@ -63,7 +66,7 @@ ws_ring_expects(const struct ws_ring *ring)
 /* ws_ring_reserve gives room for the next read: |*len| > 0 bytes at |*ptr|.
  * |need| is how many readable bytes, in all, are waited for (0: not known
  * yet).  One read takes at most a block, more only for a frame that
- * needs it, and a large frame is not read past its end.
+ * needs it, and a large frame is not read past its end but for the slack.
  * Returns 0 or WS_ERR_NOMEM (the readable bytes are unchanged). */
 int ws_ring_reserve(struct ws_ring *ring, size_t need, uint8_t **ptr,
                     size_t *len);

@@ -2,17 +2,16 @@
 
 #ifdef WS_POLL_KIND
 
+#  include "budget.h"
 #  include "object.h"
 #  include "raise.h"
 #  include "sockio.h"
-
-/* So many connections a turn; the rest is still in the queue. */
-#  define ACCEPTOR_BATCH 64
+#  include "stream.h"
 
 /* ---- accepting ---- */
 
-/* Calls the server; what it raises does not end the turn, unless it is no
- * Exception. */
+/* Calls the server; what it raises does not end the turn, unless the process is
+ * asked to end. */
 static int
 acceptor_call(AcceptorObject *a, PyObject *result)
 {
@@ -20,7 +19,7 @@ acceptor_call(AcceptorObject *a, PyObject *result)
         Py_DECREF(result);
         return 0;
     }
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+    if (pyws_raised_exit()) {
         return -1;
     }
     PyErr_WriteUnraisable((PyObject *)a);
@@ -42,8 +41,8 @@ acceptor_peername(const struct ws_sock_addr *peer)
     Py_RETURN_NONE;
 }
 
-/* Hands |fd| to the server: _accepted() makes a stream of it, and it stays ours
- * where that fails; _begun() does the rest.  Both are there before the first
+/* Hands |fd| to the server: _accepted() makes a stream of it, and it is closed
+ * where that fails, whoever has it then; _begun() does the rest.  Both are there before the first
  * is called, so that no stream is left without anybody who begins with it. */
 static int
 acceptor_begin(AcceptorObject *a, int fd, const struct ws_sock_addr *peer)
@@ -58,7 +57,7 @@ acceptor_begin(AcceptorObject *a, int fd, const struct ws_sock_addr *peer)
             PyObject_CallFunction(accepted, "iN", fd, acceptor_peername(peer));
     }
     if (made == NULL) {
-        ws_sock_close(fd, 1);
+        pyws_drop_fd(a->watch, fd);
     }
     else {
         result = PyObject_CallOneArg(begun, made);
@@ -87,16 +86,20 @@ acceptor_exhausted(AcceptorObject *a, int error)
 }
 
 int
-pyws_acceptor_serve(AcceptorObject *a)
+pyws_acceptor_serve(AcceptorObject *a, struct pyws_budget *budget)
 {
     int rc = 0;
 
     Py_INCREF(a);
-    for (int i = 0; rc == 0 && i < ACCEPTOR_BATCH && a->fd >= 0; i++) {
+    /* What there is no time for is still in the queue. */
+    while (rc == 0 && budget->share > 0 && a->fd >= 0) {
         struct ws_sock_addr peer;
+        int64_t begun = ws_clock_us();
         ptrdiff_t fd = ws_sock_accept(a->fd, &peer);
         if (fd >= 0) {
             rc = acceptor_begin(a, (int)fd, &peer);
+            budget->share--;
+            pyws_budget_charge(&budget->share, begun);
         }
         else if (ws_sock_would_block(fd)) {
             break;
@@ -105,8 +108,11 @@ pyws_acceptor_serve(AcceptorObject *a)
             rc = acceptor_exhausted(a, (int)-fd);
             break;
         }
-        /* Anything else is one connection's trouble: it was reset before we
-         * took it. The next one may be fine. */
+        else {
+            /* One connection's trouble: it was reset before we took it. The
+             * next one may be fine. */
+            budget->share -= 10;
+        }
     }
     Py_DECREF(a);
     return rc;
@@ -136,6 +142,21 @@ pyws_acceptor_abandon(AcceptorObject *a)
     Py_INCREF(a);
     acceptor_release(a);
     Py_DECREF(a);
+}
+
+void
+pyws_drop_fd(struct pyws_watch *w, int fd)
+{
+    struct pyws_slot *slot = pyws_watch_find_fd(w, fd);
+    if (slot == NULL) {
+        ws_sock_close(fd, 1);
+    }
+    else if (slot->kind == PYWS_STREAM) {
+        pyws_stream_abandon((StreamObject *)slot->owner, 1);
+    }
+    else {
+        pyws_acceptor_abandon((AcceptorObject *)slot->owner);
+    }
 }
 
 /* ---- methods ---- */

@@ -115,6 +115,28 @@ pyws_is_unique(PyObject *o)
 #endif
 }
 
+/* pyws_context_out leaves the contextvars context that this code runs in, so
+ * that others can enter it meanwhile, and returns it; NULL where there is none.
+ * pyws_context_back enters it again; -1 with an exception set. */
+static inline PyObject *
+pyws_context_out(void)
+{
+    PyObject *context = Py_XNewRef(PyThreadState_Get()->context);
+    if (context != NULL && PyContext_Exit(context) < 0) {
+        PyErr_Clear();
+        Py_CLEAR(context);
+    }
+    return context;
+}
+
+static inline int
+pyws_context_back(PyObject *context)
+{
+    int rc = context == NULL ? 0 : PyContext_Enter(context);
+    Py_XDECREF(context);
+    return rc;
+}
+
 /* One byte that several threads may write; who reads it wants no order. */
 #if defined(Py_GIL_DISABLED) && (defined(__GNUC__) || defined(__clang__))
 #  define PYWS_STORE_BYTE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)

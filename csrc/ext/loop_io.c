@@ -41,6 +41,11 @@ loop_waiting(struct pyws_way *way)
     }
     Py_ssize_t waiting = PyLong_AsSsize_t(size);
     Py_DECREF(size);
+    if (waiting < 0 && !PyErr_Occurred()) {
+        PyErr_Format(PyExc_ValueError,
+                     "get_write_buffer_size() of the transport returned %zd",
+                     waiting);
+    }
     return waiting;
 }
 

@@ -8,6 +8,7 @@
 #include "head.h"
 #include "poller.h"
 #include "reader.h"
+#include "ssl_module.h"
 #include "state.h"
 #include "stream.h"
 #include "transport.h"
@@ -67,6 +68,7 @@ exec_names(pyws_state *state)
         {&state->str_pending, "pending"},
         {&state->str_do_handshake, "do_handshake"},
         {&state->str_unwrap, "unwrap"},
+        {&state->str_shutdown, "shutdown"},
         {&state->str_compress, "compress"},
         {&state->str_flush, "flush"},
         {&state->str_decompress, "decompress"},
@@ -139,7 +141,8 @@ module_exec(PyObject *module)
 {
     pyws_state *state = PyModule_GetState(module);
     if (exec_mask(state) < 0 || exec_names(state) < 0 ||
-        exec_enums(state) < 0 || pyws_frame_add_type(module, state) < 0 ||
+        exec_enums(state) < 0 || pyws_ssl_import(state) < 0 ||
+        pyws_frame_add_type(module, state) < 0 ||
         pyws_deflate_add_type(module, state) < 0 ||
         pyws_transport_add_type(module, state) < 0 ||
         pyws_callbacks_add_type(module, state) < 0 ||
@@ -173,11 +176,13 @@ module_exec(PyObject *module)
   visit(state->SSLZeroReturnError);        \
   visit(state->SSLError);                  \
   visit(state->SSLObject);                 \
+  visit(state->SSLSocket);                 \
   visit(state->str_write);                 \
   visit(state->str_read);                  \
   visit(state->str_pending);               \
   visit(state->str_do_handshake);          \
   visit(state->str_unwrap);                \
+  visit(state->str_shutdown);              \
   visit(state->str_is_closing);            \
   visit(state->str_get_write_buffer_size); \
   visit(state->str_compress);              \

@@ -8,10 +8,10 @@
 #  include "raise.h"
 #  include "stream.h"
 
-/* One turn: so many frames of all connections, so many of one before the
- * others have had theirs, and so many bytes.  About a millisecond, so that
- * timers, call_soon and everybody's sockets wait no longer. */
-#  define POLLER_FRAMES 640
+/* Within one turn: so many frames of one connection before the others have had
+ * theirs, and so many bytes of all.  With PYWS_BUDGET_FRAMES about a
+ * millisecond, so that timers, call_soon and everybody's sockets wait no
+ * longer. */
 #  define POLLER_SHARE 128
 #  define POLLER_BYTES (1024 * 1024)
 
@@ -50,25 +50,44 @@ poller_is_busy(PollerObject *p)
     return w->busy_until != 0;
 }
 
-/* Serves the owner of one token with |bits|; a stale token does nothing. */
+/* Has the loop come back without an event, or not any more.  The kernel object
+ * is readable for as long as that: the loop allocates nothing for it, and does
+ * its other work once in between. */
 static int
-poller_serve(PollerObject *p, uint64_t token, unsigned bits,
-             struct pyws_budget *budget, int *got)
+poller_set_awake(PollerObject *p, int awake)
 {
-    struct pyws_slot *slot = pyws_watch_find(&p->base.watch, token);
-    if (slot == NULL) {
+    struct pyws_watch *w = &p->base.watch;
+
+    if (p->awake == awake || w->poll < 0) {
         return 0;
     }
-    if (slot->kind == PYWS_ACCEPTOR) {
-        return pyws_acceptor_serve((AcceptorObject *)slot->owner);
+    if (ws_poll_wake(w->poll, w->waker, awake) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
     }
-    StreamObject *s = (StreamObject *)slot->owner;
+    p->awake = (uint8_t)awake;
+    return 0;
+}
+
+/* Serves a stream.  One that is on the stack already, since it runs a nested
+ * event loop, hears nothing before it returns: its level would be reported for
+ * ever. */
+static int
+poller_serve_stream(PollerObject *p, StreamObject *s, uint64_t token,
+                    unsigned bits, struct pyws_budget *budget, int *got)
+{
     uint32_t busy_us = s->busy_us;
-    int share = budget->frames < POLLER_SHARE ? budget->frames : POLLER_SHARE;
     int had = 0;
-    budget->share = share;
+
+    if (WS_UNLIKELY(s->serving)) {
+        s->muted = 1;
+        return pyws_watch_bits(&p->base.watch, (uint32_t)token, WS_POLL_HUP);
+    }
     int rc = pyws_stream_serve(s, bits, budget, &had);
-    budget->frames -= share - budget->share;
+    if (rc > 0) {
+        pyws_watch_carry(&p->base.watch, token, 0);
+        rc = 0;
+    }
     if (had) {
         *got = 1;
         if (WS_UNLIKELY(busy_us > 0)) {
@@ -78,58 +97,51 @@ poller_serve(PollerObject *p, uint64_t token, unsigned bits,
     return rc;
 }
 
+/* Serves the owner of one token with |bits|; a stale token does nothing. */
 static int
-poller_has_budget(const struct pyws_budget *budget)
-{
-    return budget->frames > 0 && budget->bytes > 0;
-}
-
-/* Puts the tokens [from, to) of those who were to be served back, before those
- * who were served meanwhile and wait again: behind them the same ones would
- * wait each time. */
-static void
-poller_put_back(PollerObject *p, uint32_t from, uint32_t to)
+poller_serve(PollerObject *p, uint64_t token, unsigned bits,
+             struct pyws_budget *budget, int *got)
 {
     struct pyws_watch *w = &p->base.watch;
-    uint64_t *rest = w->serving + from;
-    uint32_t n = to - from, kept = 0;
+    struct pyws_slot *slot = pyws_watch_find(w, token);
+    int share = budget->frames, rc;
 
-    for (uint32_t i = 0; i < n; i++) {
-        if (pyws_watch_find(w, rest[i]) != NULL) {
-            rest[kept++] = rest[i];
-        }
+    if (slot == NULL) {
+        return 0;
     }
-    /* Each living slot waits at most once: without stale ones all fit. */
-    pyws_watch_compact(w);
-    memmove(w->pending + kept, w->pending, w->pending_len * sizeof(*rest));
-    memcpy(w->pending, rest, kept * sizeof(*rest));
-    w->pending_len += kept;
+    /* A nested event loop is to come back for those who wait. */
+    if (WS_UNLIKELY(w->pending_len > 0) && poller_set_awake(p, 1) < 0) {
+        return -1;
+    }
+    if (slot->kind == PYWS_ACCEPTOR) {
+        budget->share = share;
+        rc = pyws_acceptor_serve((AcceptorObject *)slot->owner, budget);
+    }
+    else {
+        share = share < POLLER_SHARE ? share : POLLER_SHARE;
+        budget->share = share;
+        rc = poller_serve_stream(p, (StreamObject *)slot->owner, token, bits,
+                                 budget, got);
+    }
+    budget->frames -= share - budget->share;
+    return rc;
 }
 
-/* Serves everybody with unread input once, in the order in which they came to
- * wait. */
+/* Serves everybody who waits in user space once, in the order in which they came
+ * to wait, while there is time. */
 static int
 poller_serve_pending(PollerObject *p, struct pyws_budget *budget)
 {
     struct pyws_watch *w = &p->base.watch;
-    uint32_t count = w->pending_len, i;
+    uint32_t count = w->pending_len;
     int rc = 0, got = 0;
-    uint64_t *list = w->pending;
+    uint64_t token;
+    unsigned bits;
 
-    w->pending = w->serving;
-    w->serving = list;
-    w->pending_len = 0;
-    for (i = 0; rc == 0 && i < count && poller_has_budget(budget); i++) {
-        /* (The table, and this list with it, may grow meanwhile.) */
-        uint64_t token = w->serving[i];
-        struct pyws_slot *slot = pyws_watch_find(w, token);
-        if (slot != NULL && slot->pends) {
-            slot->pends = 0;
-            rc = poller_serve(p, token, 0, budget, &got);
-        }
-    }
-    if (i < count) {
-        poller_put_back(p, i, count);
+    for (; rc == 0 && count > 0 && pyws_budget_is_left(budget) &&
+           pyws_watch_next(w, &token, &bits);
+         count--) {
+        rc = poller_serve(p, token, bits, budget, &got);
     }
     return rc;
 }
@@ -140,7 +152,7 @@ static int
 poller_take_back(PollerObject *p)
 {
     if (pyws_watch_take_back(&p->base.watch) < 0) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        if (pyws_raised_exit()) {
             return -1;
         }
         PyErr_Clear();
@@ -163,7 +175,7 @@ poller_settle(PollerObject *p)
         return 0;
     }
     if (pyws_watch_direct(w, w->hot) < 0) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        if (pyws_raised_exit()) {
             return -1;
         }
         /* A loop that had no memory for it may have some the next time. */
@@ -266,10 +278,7 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
     if (p->awake) {
         n = poller_skip_waker(events, n);
     }
-    for (i = 0; rc == 0 && i < n; i++) {
-        /* The budget bounds frames and bytes, not events: each gets its read,
-         * and what that brought waits in user space when nothing is left. A
-         * batch is never left early: the same ones would starve each time. */
+    for (i = 0; rc == 0 && i < n && pyws_budget_is_left(budget); i++) {
         if (w->poll < 0) {
             break;
         }
@@ -281,11 +290,11 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
         }
         rc = poller_serve(p, events[i].token, events[i].bits, budget, &got);
     }
-    if (rc < 0) {
-        /* KeyboardInterrupt and the like: levels are reported again. */
-        for (; i < n; i++) {
-            pyws_watch_rearm(w, events[i].token);
-        }
+    /* There is no time for the others, or Ctrl-C was pressed: they come first in
+     * the next turn.  Were they only reported again the same ones would starve
+     * each time, and an edge is reported once. */
+    for (; i < n; i++) {
+        pyws_watch_carry(w, events[i].token, events[i].bits);
     }
     w->hot_left = 0;
     if (rc == 0 && n == 1 && got) {
@@ -317,25 +326,6 @@ pyws_poller_abandon(PollerObject *p, int shut)
     }
 }
 
-/* Has the loop come back without an event, or not any more.  The kernel object
- * is readable for as long as that: the loop allocates nothing for it, and does
- * its other work once in between. */
-static int
-poller_set_awake(PollerObject *p, int awake)
-{
-    struct pyws_watch *w = &p->base.watch;
-
-    if (p->awake == awake || w->poll < 0) {
-        return 0;
-    }
-    if (ws_poll_wake(w->poll, w->waker, awake) < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    p->awake = (uint8_t)awake;
-    return 0;
-}
-
 /* Serves whoever is ready. */
 static int
 poller_serve_all(PollerObject *p, struct pyws_budget *budget)
@@ -351,7 +341,7 @@ poller_serve_all(PollerObject *p, struct pyws_budget *budget)
         rc = poller_serve_events(p, budget);
     }
     /* What is left of the budget goes round among those who still wait. */
-    while (rc == 0 && w->pending_len > 0 && poller_has_budget(budget)) {
+    while (rc == 0 && w->pending_len > 0 && pyws_budget_is_left(budget)) {
         rc = poller_serve_pending(p, budget);
     }
     return rc;
@@ -371,23 +361,25 @@ static int
 poller_turn(PollerObject *p,
             int (*serve)(PollerObject *p, struct pyws_budget *budget))
 {
-    struct pyws_budget budget = {POLLER_FRAMES, POLLER_SHARE, POLLER_BYTES};
+    struct pyws_budget budget = {PYWS_BUDGET_FRAMES, POLLER_SHARE,
+                                 POLLER_BYTES};
 
-    if (p->turning || p->base.watch.poll < 0) {
+    if (p->base.watch.poll < 0) {
         return 0;
     }
     Py_INCREF(p);
-    p->turning = 1;
     p->turns++;
     struct pyws_watch *w = &p->base.watch;
     int rc = 0;
+    /* The loop could not call us from inside of a turn while its own context for
+     * that is entered. */
+    PyObject *context = p->nests ? pyws_context_out() : NULL;
     if (WS_UNLIKELY(w->direct == 0 && w->direct_fd >= 0)) {
         rc = poller_take_back(p);
     }
     if (rc == 0) {
         rc = serve(p, &budget);
     }
-    p->turning = 0;
     PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
     /* Busy polling goes through the loop, too: its timers and what else is
      * ready have their turn, and a task that answers runs. */
@@ -399,6 +391,9 @@ poller_turn(PollerObject *p,
         else {
             rc = -1;
         }
+    }
+    if (pyws_context_back(context) < 0) {
+        PyErr_WriteUnraisable((PyObject *)p);
     }
     pyws_raise_again(raised);
     Py_DECREF(p);
@@ -446,9 +441,7 @@ poller_call(struct pyws_watch *w, const char *method, const char *format,
 static int
 poller_wake(struct pyws_watch *w)
 {
-    PollerObject *p = poller_of(w);
-    /* A turn looks at its end. */
-    return p->turning ? 0 : poller_set_awake(p, 1);
+    return poller_set_awake(poller_of(w), 1);
 }
 
 static int

@@ -23,10 +23,11 @@ typedef struct {
     /* generation is the state's fork generation when this was made: another
      * one means that we are in a child. */
     unsigned generation;
-    /* turning is 1 while a turn is on the stack. */
-    uint8_t turning;
     /* awake is 1 while the loop calls us in each of its iterations. */
     uint8_t awake;
+    /* nests is 1 where a callback can run the loop again: asyncio's can be made
+     * to, by nest_asyncio in notebooks. */
+    char nests;
     /* indirect is 1 once the loop refused to watch a socket itself. */
     uint8_t indirect;
     /* turns counts how often it has. */
@@ -35,8 +36,9 @@ typedef struct {
 } PollerObject;
 
 /* pyws_poller_turn serves every connection that is ready, within the budget;
- * pyws_poller_turn_direct the one that the loop watches itself.  The calling
- * thread is the loop's from then on.  Return 0, or -1 with KeyboardInterrupt or
+ * pyws_poller_turn_direct the one that the loop watches itself.  Where a
+ * callback runs the loop again they are called from inside of a turn, and serve
+ * all connections but those that are on the stack.  The calling thread is the loop's from then on.  Return 0, or -1 with KeyboardInterrupt or
  * the like set. */
 int pyws_poller_turn(PollerObject *p);
 int pyws_poller_turn_direct(PollerObject *p);

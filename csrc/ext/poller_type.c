@@ -4,6 +4,7 @@
 
 #ifdef WS_POLL_KIND
 
+#  include "acceptor.h"
 #  include "raise.h"
 
 /* ---- methods ---- */
@@ -32,6 +33,19 @@ static PyObject *
 Poller_forked(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pyws_poller_abandon((PollerObject *)self, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Poller_drop(PyObject *self, PyObject *arg)
+{
+    long fd = PyLong_AsLong(arg);
+    if (fd < 0 || fd > INT_MAX) {
+        return PyErr_Occurred() ? NULL
+                                : PyErr_Format(PyExc_ValueError,
+                                               "not a descriptor: %ld", fd);
+    }
+    pyws_drop_fd(&((PollerObject *)self)->base.watch, (int)fd);
     Py_RETURN_NONE;
 }
 
@@ -133,6 +147,9 @@ static PyMethodDef Poller_methods[] = {
     {"_forked", Poller_forked, METH_NOARGS,
      "_forked($self, /)\n--\n\nIn a child: close our copies, touch nothing "
      "else."},
+    {"_drop", Poller_drop, METH_O,
+     "_drop($self, fd, /)\n--\n\nClose a descriptor, together with the stream "
+     "or acceptor that has taken it."},
     {"fileno", Poller_fileno, METH_NOARGS,
      "fileno($self, /)\n--\n\nReturn the descriptor that the loop watches, or "
      "-1."},
@@ -153,6 +170,8 @@ static PyGetSetDef Poller_getset[] = {
 static PyMemberDef Poller_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(PollerObject, weakrefs),
      READONLY, NULL},
+    {"_nests", T_BOOL, offsetof(PollerObject, nests), 0,
+     "bool: whether a callback may run the loop again."},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -73,6 +73,15 @@ pyws_raise_lent(Py_ssize_t given, size_t lent)
 }
 
 PyObject *
+pyws_raise_taken_back(void)
+{
+    PyErr_SetString(PyExc_RuntimeError,
+                    "other input has come since get_buffer(): call it again "
+                    "before buffer_updated()");
+    return NULL;
+}
+
+PyObject *
 pyws_raise_type(const char *method, const char *wanted, PyObject *o)
 {
     return PyErr_Format(PyExc_TypeError, "%s() takes a %s, not %.100s", method,
@@ -92,6 +101,13 @@ pyws_raise_callback(const char *name, int rc)
     return PyErr_Format(PyExc_SystemError,
                         "the C function %s returned %d without an exception",
                         name, rc);
+}
+
+int
+pyws_raised_exit(void)
+{
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+           PyErr_ExceptionMatches(PyExc_SystemExit);
 }
 
 PyObject *

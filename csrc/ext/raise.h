@@ -35,6 +35,10 @@ PyObject *pyws_raise_entropy(void);
  * than get_buffer() had room for. */
 PyObject *pyws_raise_lent(Py_ssize_t given, size_t lent);
 
+/* pyws_raise_taken_back raises RuntimeError: what get_buffer() had given room
+ * for has changed before buffer_updated(). */
+PyObject *pyws_raise_taken_back(void);
+
 /* pyws_raise_type raises TypeError: |o| is no |wanted|, as |method| of the C
  * API needs one; it may be NULL. */
 PyObject *pyws_raise_type(const char *method, const char *wanted, PyObject *o);
@@ -46,6 +50,11 @@ PyObject *pyws_raise_memory(const char *method, size_t len);
 /* pyws_raise_callback raises SystemError: the C function |name| returned |rc|
  * without an exception. */
 PyObject *pyws_raise_callback(const char *name, int rc);
+
+/* pyws_raised_exit says whether what is raised asks the process to end:
+ * KeyboardInterrupt or SystemExit.  That goes on to the loop; whatever else
+ * leaves a callback of the user's, also CancelledError, is dealt with here. */
+int pyws_raised_exit(void);
 
 /* pyws_raise_args raises TypeError about the call of |method|, printf-like. */
 PyObject *pyws_raise_args(const char *method, const char *format, ...);

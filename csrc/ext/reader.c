@@ -1,5 +1,6 @@
 #include "reader.h"
 
+#include "budget.h"
 #include "clock.h"
 #include "head.h"
 #include "object.h"
@@ -522,11 +523,14 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     frame->last_in_buffer = 1;
     pyws_reader_discard(r);
     rc = reader_note_close(r, &close);
-    if (rc == 0) {
+    /* (A nested event loop may have told of the loss already.) */
+    if (rc == 0 && r->listener != NULL) {
         rc = reader_deliver(r, t, frame);
     }
     reader_give_frame(r, frame);
-    return rc < 0 ? rc : reader_finish_close(r, t, close.code);
+    return rc < 0 || r->transport == NULL
+               ? rc
+               : reader_finish_close(r, t, close.code);
 }
 
 static int
@@ -660,10 +664,16 @@ pyws_reader_run(WSReaderObject *r, int *frames)
     if (r->running) {
         return 0; /* the loop that is on the stack goes on with it */
     }
+    /* A callback may drop every other reference. */
+    Py_INCREF(r);
     r->running = 1;
     r->stopped = 0;
     if (r->mode == PYWS_READ_HEAD) {
+        int64_t begun = frames == NULL ? 0 : ws_clock_us();
         rc = reader_head(r);
+        if (frames != NULL) {
+            pyws_budget_charge(frames, begun);
+        }
     }
     if (rc == 0 && r->mode == PYWS_READ_FRAMES) {
         rc = reader_frames(r, frames);
@@ -678,6 +688,7 @@ pyws_reader_run(WSReaderObject *r, int *frames)
         }
     }
     ws_ring_settle(&r->ring);
+    Py_DECREF(r);
     return rc;
 }
 
@@ -701,15 +712,80 @@ pyws_reader_room(WSReaderObject *r, size_t unread, uint8_t **ptr, size_t *len)
     return 0;
 }
 
-int
-pyws_reader_took(WSReaderObject *r, size_t n, int *frames)
+size_t
+pyws_reader_wanted(const WSReaderObject *r)
+{
+    size_t have = ws_ring_len(&r->ring), block = r->ring.block_size;
+    size_t need = r->mode == PYWS_READ_FRAMES ? r->parser.need : 0;
+
+    if (need > block && need > have) {
+        return need - have;
+    }
+    return have < block ? block - have : block;
+}
+
+static void
+reader_commit(WSReaderObject *r, size_t n)
 {
     ws_ring_commit(&r->ring, n);
     if (r->watches) {
         r->input++;
         r->input_ms = ws_clock_ms();
     }
+}
+
+int
+pyws_reader_took(WSReaderObject *r, size_t n, int *frames)
+{
+    reader_commit(r, n);
     return pyws_reader_run(r, frames);
+}
+
+/* ---- room that is lent ---- */
+
+void
+pyws_reader_take_back(WSReaderObject *r)
+{
+    ws_block_decref(r->lent.block);
+    r->lent.block = NULL;
+}
+
+int
+pyws_reader_lend(WSReaderObject *r, uint8_t **ptr, size_t *len)
+{
+    pyws_reader_take_back(r);
+    if (pyws_reader_room(r, 0, ptr, len) < 0) {
+        return -1;
+    }
+    struct ws_block *block = ws_ring_block(&r->ring);
+    ws_block_incref(block);
+    r->lent = (struct pyws_lent){block, r->ring.w, *len};
+    return 0;
+}
+
+int
+pyws_reader_filled(WSReaderObject *r, size_t n)
+{
+    struct pyws_lent lent = r->lent;
+
+    if (n == 0) {
+        pyws_reader_take_back(r);
+        return 0;
+    }
+    if (lent.block == NULL || n > lent.len) {
+        pyws_raise_lent((Py_ssize_t)n, lent.block == NULL ? 0 : lent.len);
+        return -1;
+    }
+    /* Every other way into the ring moves its end, or leaves the block. */
+    int is_there = ws_ring_block(&r->ring) == lent.block &&
+                   r->ring.w == lent.at;
+    pyws_reader_take_back(r);
+    if (!is_there) {
+        pyws_raise_taken_back();
+        return -1;
+    }
+    reader_commit(r, n);
+    return 0;
 }
 
 /* ---- memory that is needed soon ---- */

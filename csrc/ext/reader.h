@@ -6,7 +6,7 @@
  *
  * Ownership: the reader owns its ring, and references to the transport and the
  * listener until the connection is lost.  A buffer that get_buffer() lent holds
- * the ring's block.
+ * the ring's block, which nobody else fills meanwhile (ws_block_lend).
  */
 #ifndef PYWS_READER_H
 #define PYWS_READER_H
@@ -38,6 +38,13 @@ enum pyws_pong {
     PYWS_PONG_ASK,
 };
 
+/* Room in a reader's ring that somebody else fills: |len| bytes of |block|, to
+ * which it has a reference, from |at| on. */
+struct pyws_lent {
+    struct ws_block *block;
+    size_t at, len;
+};
+
 typedef struct {
     /* First what each frame needs, a few lines of the cache. */
     PyObject_HEAD
@@ -47,6 +54,8 @@ typedef struct {
     uint8_t mode;
     /* running is 1 while the parse loop is on the stack. */
     uint8_t running;
+    /* decrypting is 1 while what is lent is filled by a TLS filter. */
+    uint8_t decrypting;
     /* paused is 1 while frames that were read wait for resume_reading(). */
     uint8_t paused;
     /* stopped is 1 where the parse loop ended before the ring did: paused, or
@@ -86,8 +95,8 @@ typedef struct {
     uint64_t input;
     /* message is what its fragments have given so far. */
     struct ws_message message;
-    /* lent is how much room the last get_buffer() gave. */
-    size_t lent;
+    /* lent is the room that was lent last, NULL block for none. */
+    struct pyws_lent lent;
     /* discard_left bounds what DISCARD still takes before the package is told
      * to give up on the peer. */
     size_t discard_left;
@@ -101,11 +110,28 @@ typedef struct {
  * pyws_reader_expects() is true.  pyws_reader_took() says that |n| bytes
  * came and parses, pyws_reader_run() goes on where the budget had ended; both
  * take what they deliver from |*frames| and stop at 0, where |frames| is not
- * NULL.  0, or -1 with an exception set that ends the connection. */
+ * NULL.  0, or -1 with an exception set that ends the connection.  The caller
+ * need not hold the reader. */
 int pyws_reader_room(WSReaderObject *r, size_t unread, uint8_t **ptr,
                      size_t *len);
 int pyws_reader_took(WSReaderObject *r, size_t n, int *frames);
 int pyws_reader_run(WSReaderObject *r, int *frames);
+
+/* pyws_reader_lend gives room that is filled by a call into Python or OpenSSL:
+ * the reader's buffer is this room meanwhile.  pyws_reader_filled ends that:
+ * |n| bytes came, which pyws_reader_run() parses.  0, or -1 with MemoryError;
+ * with RuntimeError where the ring has changed under the call.  The caller
+ * holds the reader. */
+int pyws_reader_lend(WSReaderObject *r, uint8_t **ptr, size_t *len);
+int pyws_reader_filled(WSReaderObject *r, size_t n);
+
+/* pyws_reader_wanted returns how many bytes are best taken before the next run:
+ * up to the end of a large frame, else a block with what is there. */
+size_t pyws_reader_wanted(const WSReaderObject *r);
+
+/* pyws_reader_take_back forgets what is lent; whoever has it may still write to
+ * it, and nobody reads that. */
+void pyws_reader_take_back(WSReaderObject *r);
 
 static inline int
 pyws_reader_expects(const WSReaderObject *r)
@@ -135,6 +161,13 @@ static inline void
 pyws_reader_pause(WSReaderObject *r, int paused)
 {
     r->paused = (uint8_t)paused;
+}
+
+/* pyws_reader_has_input returns whether there is something to parse. */
+static inline int
+pyws_reader_has_input(const WSReaderObject *r)
+{
+    return ws_ring_len(&r->ring) > 0;
 }
 
 /* pyws_reader_has_work returns whether a run would find something to do. */

@@ -26,8 +26,8 @@ WSReader_get_buffer(PyObject *self, PyObject *sizehint)
     return PyMemoryView_FromObject(self);
 }
 
-/* Lends room in the ring; the export holds the block, so that whoever keeps the
- * view too long writes into memory that is still there. */
+/* Lends room in the ring: whoever keeps the view too long writes into memory
+ * that is still there, and that nobody else fills. */
 static int
 WSReader_getbuffer(PyObject *self, Py_buffer *view, int flags)
 {
@@ -36,24 +36,40 @@ WSReader_getbuffer(PyObject *self, Py_buffer *view, int flags)
     size_t len;
 
     view->obj = NULL;
-    if (reader_check(r, "get_buffer") < 0 ||
-        pyws_reader_room(r, 0, &room, &len) < 0) {
+    if (reader_check(r, "get_buffer") < 0) {
         return -1;
     }
-    struct ws_block *block = ws_ring_block(&r->ring);
+    if (r->decrypting && r->lent.block != NULL) {
+        room = r->lent.block->data + r->lent.at;
+        len = r->lent.len;
+    }
+    else if (pyws_reader_lend(r, &room, &len) < 0) {
+        return -1;
+    }
     if (PyBuffer_FillInfo(view, self, room, (Py_ssize_t)len, 0, flags) < 0) {
         return -1;
     }
-    ws_block_incref(block);
-    view->internal = block;
-    r->lent = len;
+    ws_block_lend(r->lent.block);
+    view->internal = r->lent.block;
     return 0;
 }
 
 static void
-WSReader_releasebuffer(PyObject *Py_UNUSED(self), Py_buffer *view)
+WSReader_releasebuffer(PyObject *self, Py_buffer *view)
 {
-    ws_block_decref(view->internal);
+    WSReaderObject *r = (WSReaderObject *)self;
+    struct ws_block *block = view->internal;
+
+    ws_block_unlend(block);
+    /* The ring could not give it back while it was lent.  (Whoever takes a
+     * spare one wants that size.) */
+    if (r->thread == PyThread_get_thread_ident() &&
+        ws_ring_block(&r->ring) != block && !ws_block_is_lent(block) &&
+        block->cap == r->ring.block_size) {
+        ws_spare_give(&r->state->spare, block);
+        return;
+    }
+    ws_block_decref(block);
 }
 
 static PyObject *
@@ -68,11 +84,14 @@ WSReader_buffer_updated(PyObject *self, PyObject *nbytes)
     if (n == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (n < 0 || (size_t)n > r->lent) {
-        return pyws_raise_lent(n, r->lent);
+    if (r->decrypting) {
+        return pyws_raise_taken_back();
     }
-    r->lent = 0;
-    if (n > 0 && pyws_reader_took(r, (size_t)n, NULL) < 0) {
+    if (n < 0) {
+        return pyws_raise_lent(n, r->lent.block == NULL ? 0 : r->lent.len);
+    }
+    if (pyws_reader_filled(r, (size_t)n) < 0 ||
+        (n > 0 && pyws_reader_run(r, NULL) < 0)) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -102,6 +121,11 @@ WSReader_start_frames(PyObject *self, PyObject *args)
         (!assembles || Py_TYPE(deflate) != r->state->Deflate_type)) {
         PyErr_SetString(PyExc_TypeError,
                         "deflate is a Deflate, and needs whole messages");
+        return NULL;
+    }
+    if (r->mode != PYWS_READ_DISCARD || r->transport != NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "frames begin once, behind the head");
         return NULL;
     }
     CallbacksObject *callbacks;
@@ -143,6 +167,12 @@ WSReader_take_rest(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     WSReaderObject *r = (WSReaderObject *)self;
     size_t len = ws_ring_len(&r->ring);
+
+    /* Whoever parses has looked at them already. */
+    if (r->mode != PYWS_READ_DISCARD) {
+        PyErr_SetString(PyExc_RuntimeError, "the bytes are being parsed");
+        return NULL;
+    }
     PyObject *rest = PyBytes_FromStringAndSize(
         (const char *)ws_ring_peek(&r->ring), (Py_ssize_t)len);
     if (rest != NULL) {
@@ -196,13 +226,17 @@ WSReader_hold_frames(PyObject *self, PyObject *flag)
 }
 
 static PyObject *
-WSReader_go_on(PyObject *self, PyObject *Py_UNUSED(ignored))
+WSReader_go_on(PyObject *self, PyObject *arg)
 {
     WSReaderObject *r = (WSReaderObject *)self;
-    if (pyws_reader_has_work(r) && pyws_reader_run(r, NULL) < 0) {
+    int frames = PyLong_AsLong(arg) > 0 ? (int)PyLong_AsLong(arg) : 0;
+    if (PyErr_Occurred() || reader_check(r, "_go_on") < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    if (pyws_reader_has_work(r) && pyws_reader_run(r, &frames) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(pyws_reader_has_work(r));
 }
 
 static PyObject *
@@ -210,7 +244,7 @@ WSReader_free(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     WSReaderObject *r = (WSReaderObject *)self;
     pyws_reader_discard(r);
-    r->lent = 0;
+    pyws_reader_take_back(r);
     ws_ring_free(&r->ring);
     PyMem_RawFree(r->http);
     r->http = NULL;
@@ -309,6 +343,7 @@ WSReader_dealloc(PyObject *self)
     (void)WSReader_clear(self);
     Py_CLEAR(r->spare);
     ws_message_drop(&r->message);
+    pyws_reader_take_back(r);
     ws_ring_free(&r->ring);
     PyMem_RawFree(r->http);
     pyws_dealloc_tail(self);
@@ -359,9 +394,10 @@ static PyMethodDef WSReader_methods[] = {
     {"_hold_frames", WSReader_hold_frames, METH_O,
      "_hold_frames($self, hold, /)\n--\n\n"
      "Hold back frames, also those already read, or let them go: _go_on()."},
-    {"_go_on", WSReader_go_on, METH_NOARGS,
-     "_go_on($self, /)\n--\n\n"
-     "Deliver the frames that were held back."},
+    {"_go_on", WSReader_go_on, METH_O,
+     "_go_on($self, frames, /)\n--\n\n"
+     "Deliver so many of the frames that were held back; whether more are "
+     "left."},
     {"_free", WSReader_free, METH_NOARGS,
      "_free($self, /)\n--\n\n"
      "The connection is lost: give everything back."},

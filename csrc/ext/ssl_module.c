@@ -57,22 +57,28 @@ pyws_ssl_raise(pyws_state *state)
 
 /* ---- import ---- */
 
-/* Finds the OpenSSL of the ssl module.  PICOWS_C_TLS=objects does without. */
 static int
-ssl_load(pyws_state *state)
+ssl_take(PyObject *module, const char *name, PyObject **slot)
 {
-    (void)state;
-#ifndef Py_GIL_DISABLED
+    *slot = PyObject_GetAttrString(module, name);
+    return *slot == NULL ? -1 : 0;
+}
+
+/* Finds the OpenSSL below |module|, the ssl module's own in C.
+ * PICOWS_C_TLS=objects does without. */
+static int
+ssl_load(pyws_state *state, PyObject *module)
+{
+#ifdef Py_GIL_DISABLED
     /* A free-threaded ssl module has a lock of its own around each call. */
+    (void)state;
+    (void)module;
+#else
     const char *way = Py_GETENV("PICOWS_C_TLS");
     if (way != NULL && strcmp(way, "objects") == 0) {
         return 0;
     }
-    PyObject *module = PyImport_ImportModule("_ssl");
-    PyObject *path =
-        module == NULL ? NULL : PyObject_GetAttrString(module, "__file__");
-    PyObject *bytes = NULL;
-    Py_XDECREF(module);
+    PyObject *path = PyObject_GetAttrString(module, "__file__"), *bytes = NULL;
     if (path != NULL && PyUnicode_FSConverter(path, &bytes)) {
         state->libssl = ws_ssl_load(PyBytes_AS_STRING(bytes));
         Py_DECREF(bytes);
@@ -91,34 +97,25 @@ ssl_load(pyws_state *state)
 int
 pyws_ssl_import(pyws_state *state)
 {
-    if (state->SSLWantReadError != NULL) {
-        return 0;
-    }
     PyObject *ssl = PyImport_ImportModule("ssl");
-    if (ssl == NULL) {
-        return -1;
+    PyObject *inside = ssl == NULL ? NULL : PyImport_ImportModule("_ssl");
+    int rc = -1;
+
+    if (inside != NULL &&
+        ssl_take(ssl, "SSLZeroReturnError", &state->SSLZeroReturnError) == 0 &&
+        ssl_take(ssl, "SSLWantReadError", &state->SSLWantReadError) == 0 &&
+        ssl_take(ssl, "SSLError", &state->SSLError) == 0 &&
+        ssl_take(ssl, "SSLObject", &state->SSLObject) == 0 &&
+        ssl_take(inside, "_SSLSocket", &state->SSLSocket) == 0) {
+        rc = ssl_load(state, inside);
     }
-    PyObject *zero = PyObject_GetAttrString(ssl, "SSLZeroReturnError");
-    PyObject *want = PyObject_GetAttrString(ssl, "SSLWantReadError");
-    PyObject *any = PyObject_GetAttrString(ssl, "SSLError");
-    PyObject *type = PyObject_GetAttrString(ssl, "SSLObject");
-    Py_DECREF(ssl);
-    if (zero == NULL || want == NULL || any == NULL || type == NULL) {
-        Py_XDECREF(zero);
-        Py_XDECREF(want);
-        Py_XDECREF(any);
-        Py_XDECREF(type);
-        return -1;
-    }
-    Py_XSETREF(state->SSLZeroReturnError, zero);
-    Py_XSETREF(state->SSLWantReadError, want);
-    Py_XSETREF(state->SSLError, any);
-    Py_XSETREF(state->SSLObject, type);
-    return ssl_load(state);
+    Py_XDECREF(inside);
+    Py_XDECREF(ssl);
+    return rc;
 }
 
-/* Whether |sslobj| has the method |name| of ssl.SSLObject: 1 or 0, -1 with an
- * exception set. */
+/* Whether |sslobj| has the method |name| of ssl.SSLObject, bound to itself: 1 or
+ * 0, -1 with an exception set. */
 static int
 ssl_has_stock(pyws_state *state, PyObject *sslobj, PyObject *name)
 {
@@ -127,7 +124,8 @@ ssl_has_stock(pyws_state *state, PyObject *sslobj, PyObject *name)
         mine == NULL ? NULL : PyObject_GetAttr(state->SSLObject, name);
     int has = stock == NULL ? -1
                             : PyMethod_Check(mine) &&
-                                  PyMethod_GET_FUNCTION(mine) == stock;
+                                  PyMethod_GET_FUNCTION(mine) == stock &&
+                                  PyMethod_GET_SELF(mine) == sslobj;
     Py_XDECREF(mine);
     Py_XDECREF(stock);
     return has;
@@ -135,11 +133,12 @@ ssl_has_stock(pyws_state *state, PyObject *sslobj, PyObject *name)
 
 /* ssl.SSLObject only passes the arguments on to an object inside: that one
  * saves a Python frame a call.  A class that has methods of its own is called
- * by them. */
+ * by them, and so is one whose inner object is not the ssl module's. */
 PyObject *
 pyws_ssl_inner(pyws_state *state, PyObject *sslobj, int *stock)
 {
-    PyObject *names[] = {state->str_read, state->str_write, state->str_pending};
+    PyObject *names[] = {state->str_read, state->str_write, state->str_pending,
+                         state->str_do_handshake, state->str_unwrap};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         int has = ssl_has_stock(state, sslobj, names[i]);
         if (has <= 0) {
@@ -147,14 +146,17 @@ pyws_ssl_inner(pyws_state *state, PyObject *sslobj, int *stock)
         }
     }
     PyObject *inner = PyObject_GetAttrString(sslobj, "_sslobj");
-    if (inner != NULL && inner != Py_None) {
+    if (inner == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return NULL;
+        }
+        PyErr_Clear();
+        return Py_NewRef(sslobj);
+    }
+    if ((PyObject *)Py_TYPE(inner) == state->SSLSocket) {
         *stock = 1;
         return inner;
     }
-    Py_XDECREF(inner);
-    if (inner == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        return NULL;
-    }
-    PyErr_Clear();
+    Py_DECREF(inner);
     return Py_NewRef(sslobj);
 }

@@ -14,13 +14,13 @@ enum pyws_tls_result {
     PYWS_TLS_END = 2, /* the peer sent close_notify */
 };
 
-/* pyws_ssl_import fills what |state| has of the ssl module; the first call does
- * it.  0, or -1 with an exception set. */
+/* pyws_ssl_import fills what |state| has of the ssl module; called once from the
+ * module's exec.  0, or -1 with an exception set. */
 int pyws_ssl_import(pyws_state *state);
 
-/* pyws_ssl_inner returns the object whose methods read and write, a new
- * reference: what is inside |sslobj| where that is a stock ssl.SSLObject, which
- * |*stock| says, else |sslobj| itself.  NULL with an exception set. */
+/* pyws_ssl_inner returns the object whose methods are called, a new reference:
+ * what is inside |sslobj| where both are the ssl module's own, which |*stock|
+ * says, else |sslobj| itself.  NULL with an exception set. */
 PyObject *pyws_ssl_inner(pyws_state *state, PyObject *sslobj, int *stock);
 
 /* pyws_ssl_raised returns what the exception of a call means, and clears those

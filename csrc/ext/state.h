@@ -44,11 +44,12 @@ typedef struct pyws_state {
     /* Whether OpenSSL can be called directly. */
     int libssl;
 
-    // From the ssl module, once ssl_module.c has met it
+    // From the ssl module
     PyObject *SSLWantReadError;
     PyObject *SSLZeroReturnError;
     PyObject *SSLError;
     PyObject *SSLObject;
+    PyObject *SSLSocket;
 
     // The attribute of a listener that has its C functions
     PyObject *str_c_callbacks;
@@ -64,6 +65,7 @@ typedef struct pyws_state {
     PyObject *str_pending;
     PyObject *str_do_handshake;
     PyObject *str_unwrap;
+    PyObject *str_shutdown;
     // ... on compressors and decompressors
     PyObject *str_compress;
     PyObject *str_flush;

@@ -40,25 +40,52 @@ stream_report(StreamObject *s, PyObject *raised, const char *message)
     Py_DECREF(raised);
 }
 
-/* loop.call_soon(self.|method|, |arg|, context=self.context). */
+/* loop.call_soon(self.|method|, |arg|).  (The method enters the connection's
+ * context: the loop could not where a nested one runs inside of it.) */
 static int
 stream_call_soon(StreamObject *s, const char *method, PyObject *arg)
 {
-    int rc = -1;
     PyObject *bound = PyObject_GetAttrString((PyObject *)s, method);
-    PyObject *soon = PyObject_GetAttrString(s->loop, "call_soon");
-    PyObject *names = Py_BuildValue("(s)", "context");
-    if (bound != NULL && soon != NULL && names != NULL) {
-        PyObject *args[4] = {NULL, bound, arg, s->context};
-        PyObject *handle = PyObject_Vectorcall(
-            soon, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
-        rc = handle == NULL ? -1 : 0;
-        Py_XDECREF(handle);
-    }
+    PyObject *handle = bound == NULL ? NULL
+                                     : PyObject_CallMethod(s->loop, "call_soon",
+                                                           "OO", bound, arg);
     Py_XDECREF(bound);
-    Py_XDECREF(soon);
-    Py_XDECREF(names);
-    return rc;
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
+/* Enters the connection's context; a copy of it where it is entered already, by
+ * who runs a nested event loop.  Returns what stream_leave() takes, NULL with an
+ * exception set. */
+static PyObject *
+stream_enter(StreamObject *s)
+{
+    PyObject *context = Py_NewRef(s->context);
+    if (PyContext_Enter(context) == 0) {
+        return context;
+    }
+    PyObject *copy = NULL;
+    if (PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+        PyErr_Clear();
+        copy = PyContext_Copy(context);
+        if (copy != NULL && PyContext_Enter(copy) < 0) {
+            Py_CLEAR(copy);
+        }
+    }
+    Py_DECREF(context);
+    return copy;
+}
+
+/* An exception that is set stays. */
+static void
+stream_leave(StreamObject *s, PyObject *context)
+{
+    PyObject *raised = PyErr_Occurred() ? pyws_take_raised() : NULL;
+    if (PyContext_Exit(context) < 0) {
+        PyErr_WriteUnraisable((PyObject *)s);
+    }
+    Py_DECREF(context);
+    pyws_raise_again(raised);
 }
 
 /* ---- the end ---- */
@@ -98,6 +125,7 @@ pyws_stream_forget(StreamObject *s)
     Py_CLEAR(s->loop);
     Py_CLEAR(s->lost_for);
     Py_CLEAR(s->tls_done);
+    Py_CLEAR(s->tls_failed);
     struct pyws_tls *tls = s->tls;
     s->tls = NULL;
     pyws_tls_free(tls);
@@ -135,11 +163,14 @@ stream_tell(StreamObject *s, PyObject *exc)
     return rc;
 }
 
-/* Out of memory: the poller comes back to the stream, and the loop is told
- * then.  A descriptor whose write side was shut down is always writable. */
+/* The loop could not be told, for want of memory or by a Ctrl-C: the poller comes
+ * back to the stream, and it is told then.  A descriptor whose write side was
+ * shut down is always writable. */
 static void
 stream_tell_later(StreamObject *s, PyObject *exc)
 {
+    PyObject *raised = pyws_take_raised();
+
     if (s->lost_for == NULL) {
         s->lost_for = Py_NewRef(exc);
     }
@@ -147,11 +178,31 @@ stream_tell_later(StreamObject *s, PyObject *exc)
     if (pyws_stream_update(s) < 0) {
         PyErr_Clear();
     }
+    pyws_raise_again(raised);
+}
+
+/* Whether the exception of call_soon() means that nobody is there to be told:
+ * the loop is closed. */
+static int
+stream_has_no_loop(StreamObject *s)
+{
+    PyObject *raised = pyws_take_raised();
+    PyObject *closed = s->loop == NULL
+                           ? NULL
+                           : PyObject_CallMethod(s->loop, "is_closed", NULL);
+    int is_closed = s->loop == NULL ? 1
+                    : closed == NULL ? 0
+                                     : PyObject_IsTrue(closed) > 0;
+    Py_XDECREF(closed);
+    PyErr_Clear();
+    pyws_raise_again(raised);
+    return is_closed;
 }
 
 /* The connection is lost, for |exc| (an exception or None, borrowed): nothing
  * is sent or received any more, and connection_lost() runs in the loop's next
- * iteration, never inside a call of the user. */
+ * iteration, never inside a call of the user.  -1 with KeyboardInterrupt or
+ * SystemExit set, which hit the telling. */
 int
 pyws_stream_lost(StreamObject *s, PyObject *exc)
 {
@@ -162,23 +213,70 @@ pyws_stream_lost(StreamObject *s, PyObject *exc)
     s->closing = 1;
     exc = Py_NewRef(s->lost_for != NULL ? s->lost_for : exc);
     int rc = stream_tell(s, exc);
-    if (rc < 0 && PyErr_ExceptionMatches(PyExc_MemoryError) &&
-        s->slot != PYWS_NO_SLOT) {
-        PyErr_Clear();
+    int is_alone = rc < 0 && stream_has_no_loop(s);
+    if (rc < 0 && !is_alone && s->slot != PYWS_NO_SLOT) {
         stream_tell_later(s, exc);
     }
     else {
         s->tls_handshaking = 0;
         stream_release(s, 1);
-        if (rc < 0) {
-            /* The loop is closed: nobody is there to be told. */
-            PyErr_Clear();
+        if (is_alone) {
             pyws_stream_forget(s);
         }
     }
+    if (rc < 0 && (is_alone || !pyws_raised_exit())) {
+        PyErr_Clear();
+        rc = 0;
+    }
     Py_DECREF(exc);
     Py_DECREF(s);
-    return 0;
+    return rc;
+}
+
+/* connection_lost(), in the loop's next iteration. */
+PyObject *
+pyws_stream_tell_lost(StreamObject *s, PyObject *exc)
+{
+    /* (Told, and by a Ctrl-C not known to be: nobody comes back to it.) */
+    stream_release(s, 1);
+    if (s->protocol == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyObject *context = stream_enter(s);
+    if (context == NULL) {
+        return NULL;
+    }
+    PyObject *protocol = Py_XNewRef(s->protocol), *result = NULL;
+    if (protocol != NULL) {
+        result = PyObject_CallMethodOneArg(
+            protocol, s->state->str_connection_lost, exc);
+    }
+    Py_XDECREF(protocol);
+    stream_leave(s, context);
+    PyObject *raised = pyws_take_raised();
+    pyws_stream_forget(s);
+    pyws_raise_again(raised);
+    return result;
+}
+
+/* What start_tls() waits for, in the loop's next iteration. */
+PyObject *
+pyws_stream_tell_failed(StreamObject *s, PyObject *exc)
+{
+    PyObject *done = Py_XNewRef(s->tls_done), *result = NULL;
+
+    stream_release(s, 1);
+    if (done == NULL) {
+        Py_RETURN_NONE;
+    }
+    pyws_stream_forget(s);
+    PyObject *context = stream_enter(s);
+    if (context != NULL) {
+        result = PyObject_CallOneArg(done, exc);
+        stream_leave(s, context);
+    }
+    Py_DECREF(done);
+    return result;
 }
 
 static int
@@ -192,15 +290,18 @@ stream_lost_errno(StreamObject *s, int error)
     return rc;
 }
 
-/* An exception of ours or of the protocol ends the connection.  What is no
- * Exception goes on to the loop: -1. */
+/* An exception of ours or of the protocol ends the connection.  KeyboardInterrupt
+ * and SystemExit go on to the loop: -1. */
 static int
 stream_fatal(StreamObject *s, const char *message)
 {
-    int passes = !PyErr_ExceptionMatches(PyExc_Exception);
+    int passes = pyws_raised_exit();
     int is_os_error = PyErr_ExceptionMatches(PyExc_OSError);
     PyObject *raised = pyws_take_raised();
-    (void)pyws_stream_lost(s, raised);
+    if (pyws_stream_lost(s, raised) < 0) {
+        Py_DECREF(raised); /* that one goes on */
+        return -1;
+    }
     if (passes) {
         pyws_raise_again(raised);
         return -1;
@@ -232,6 +333,9 @@ pyws_stream_update(StreamObject *s)
     if (s->fd < 0 || s->slot == PYWS_NO_SLOT) {
         return 0;
     }
+    if (s->muted) {
+        return 0;
+    }
     if (s->lost_for != NULL) {
         return pyws_watch_bits(s->watch, s->slot, WS_POLL_OUT);
     }
@@ -259,9 +363,11 @@ stream_watermark(StreamObject *s, const char *method)
     if (s->protocol == NULL) {
         return 0;
     }
-    PyObject *result = PyObject_CallMethod(s->protocol, method, NULL);
+    PyObject *protocol = Py_NewRef(s->protocol);
+    PyObject *result = PyObject_CallMethod(protocol, method, NULL);
+    Py_DECREF(protocol);
     if (result == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        if (pyws_raised_exit()) {
             return -1;
         }
         stream_report(s, pyws_take_raised(),
@@ -274,7 +380,8 @@ stream_watermark(StreamObject *s, const char *method)
 static int
 stream_can_send(const StreamObject *s)
 {
-    return s->fd >= 0 && s->write_error == 0 && !s->eof_sent;
+    return s->fd >= 0 && s->write_error == 0 && !s->eof_sent &&
+           s->tls_failed == NULL;
 }
 
 size_t
@@ -449,7 +556,6 @@ pyws_stream_write_eof(StreamObject *s)
         return -1;
     }
     s->eof_out = 1;
-    s->tls_left &= s->tls_owes_end;
     if (s->tls != NULL && s->fd >= 0 && pyws_stream_await_tls_end(s) < 0) {
         return -1;
     }
@@ -491,13 +597,20 @@ pyws_stream_eof(StreamObject *s)
     if (s->write_error != 0) {
         return stream_lost_errno(s, s->write_error);
     }
-    PyObject *result = PyObject_CallMethod(s->protocol, "eof_received", NULL);
+    PyObject *protocol = Py_XNewRef(s->protocol);
+    PyObject *result = protocol == NULL ? Py_NewRef(Py_None)
+                                        : PyObject_CallMethod(
+                                              protocol, "eof_received", NULL);
+    Py_XDECREF(protocol);
     if (result == NULL) {
         return -1;
     }
     /* TLS cannot go on in one direction (asyncio says the same). */
-    keep = s->tls == NULL && PyObject_IsTrue(result) == 1;
+    keep = s->tls != NULL ? 0 : PyObject_IsTrue(result);
     Py_DECREF(result);
+    if (keep < 0) {
+        return -1;
+    }
     return keep ? pyws_stream_update(s) : pyws_stream_close(s);
 }
 
@@ -519,8 +632,13 @@ pyws_stream_no_input(StreamObject *s, ptrdiff_t result)
 int
 pyws_stream_give(StreamObject *s, const uint8_t *p, size_t n)
 {
-    PyObject *result = PyObject_CallMethod(s->protocol, "data_received", "y#",
+    if (s->protocol == NULL) {
+        return 0;
+    }
+    PyObject *protocol = Py_NewRef(s->protocol);
+    PyObject *result = PyObject_CallMethod(protocol, "data_received", "y#",
                                            (const char *)p, (Py_ssize_t)n);
+    Py_DECREF(protocol);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -631,6 +749,9 @@ static int
 stream_serve_inside(StreamObject *s, unsigned bits, struct pyws_budget *budget,
                     int *got)
 {
+    if (s->tls_retries && pyws_stream_retry_tls(s) < 0) {
+        return -1;
+    }
     if ((bits & WS_POLL_OUT) && s->out.len > 0 && stream_writable(s) < 0) {
         return -1;
     }
@@ -642,18 +763,28 @@ stream_serve_inside(StreamObject *s, unsigned bits, struct pyws_budget *budget,
                    ? stream_error_unread(s)
                    : 0;
     }
-    if (stream_readable(s, budget, (bits & (WS_POLL_IN | WS_POLL_HUP)) != 0,
-                        got) < 0) {
-        return -1;
-    }
-    /* What the kernel cannot see is remembered. */
+    return stream_readable(
+        s, budget, (bits & (WS_POLL_IN | WS_POLL_HUP)) != 0, got);
+}
+
+/* Whether input is left that the kernel cannot see. */
+static int
+stream_has_more(const StreamObject *s)
+{
     int has_frames =
         !s->closing && s->reader != NULL && pyws_reader_has_work(s->reader);
-    if (pyws_stream_is_reading(s) &&
-        (has_frames || s->tls_left || s->write_error != 0)) {
-        return pyws_stream_pend(s);
-    }
-    return 0;
+    return s->fd >= 0 &&
+           (s->tls_retries ||
+            (pyws_stream_is_reading(s) &&
+             (has_frames || s->tls_left || s->write_error != 0)));
+}
+
+/* Events that came from a nested event loop are asked for again. */
+static int
+stream_unmute(StreamObject *s)
+{
+    s->muted = 0;
+    return pyws_stream_update(s);
 }
 
 int
@@ -666,22 +797,25 @@ pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
         return pyws_stream_lost(s, Py_None);
     }
     Py_INCREF(s);
-    PyObject *context = Py_NewRef(s->context);
-    if (PyContext_Enter(context) < 0) {
+    s->serving = 1;
+    PyObject *context = stream_enter(s);
+    if (context == NULL) {
         rc = stream_fatal(s, "the connection's context cannot be entered");
     }
     else {
         rc = stream_serve_inside(s, bits, budget, got);
+        if (WS_UNLIKELY(s->muted) && stream_unmute(s) < 0) {
+            rc = -1;
+        }
         if (rc < 0) {
             rc = stream_fatal(s, "Fatal error on a transport of picows_c");
         }
-        PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
-        if (PyContext_Exit(context) < 0) {
-            PyErr_WriteUnraisable((PyObject *)s);
-        }
-        pyws_raise_again(raised);
+        stream_leave(s, context);
     }
-    Py_DECREF(context);
+    s->serving = 0;
+    if (rc == 0) {
+        rc = stream_has_more(s);
+    }
     Py_DECREF(s);
     return rc;
 }

@@ -34,8 +34,11 @@ typedef struct {
     struct pyws_tls *tls;
     /* tls_done is called when the handshake ends: with None or an exception. */
     PyObject *tls_done;
-    /* lost_for: lost, and the loop could not be told yet: no memory. */
+    /* lost_for: lost, and the loop could not be told yet. */
     PyObject *lost_for;
+    /* tls_failed is what ended decrypting, while frames before it are to be
+     * delivered. */
+    PyObject *tls_failed;
     /* out is what the kernel did not take yet. */
     struct ws_queue out;
     size_t high, low;
@@ -61,13 +64,25 @@ typedef struct {
     unsigned tls_left : 1;
     /* tls_owes_end: close_notify stands behind what cannot be encrypted yet. */
     unsigned tls_owes_end : 1;
+    /* tls_retries: something was written from inside of the busy filter. */
+    unsigned tls_retries : 1;
+    /* tls_ended: the peer's close_notify came; frames before it are to be
+     * delivered. */
+    unsigned tls_ended : 1;
+    /* tls_deaf: nothing can be decrypted any more, behind our own end. */
+    unsigned tls_deaf : 1;
     /* writing: a frame is half encrypted, nobody may be called now. */
     unsigned writing : 1;
+    /* serving: it is on the stack; muted: an event came for it meanwhile, from
+     * a nested event loop, and nothing is watched for until it returns. */
+    unsigned serving : 1;
+    unsigned muted : 1;
     PyObject *weakrefs;
 } StreamObject;
 
 /* pyws_stream_serve does what |bits| say, and goes on with input in user space;
- * |*got|: the socket had some.  0, or -1 with KeyboardInterrupt or the like. */
+ * |*got|: the socket had some.  1 where input in user space is left, 0, or -1
+ * with KeyboardInterrupt or SystemExit. */
 int pyws_stream_serve(StreamObject *s, unsigned bits,
                       struct pyws_budget *budget, int *got);
 
@@ -84,7 +99,8 @@ int pyws_stream_check(StreamObject *s, const char *method);
 int pyws_stream_is_reading(const StreamObject *s);
 int pyws_stream_update(StreamObject *s);
 
-/* pyws_stream_pend has input in user space served in the next turn. */
+/* pyws_stream_pend has input in user space served in the next turn, or by a
+ * nested event loop before that. */
 int pyws_stream_pend(StreamObject *s);
 
 /* pyws_stream_send_raw sends bytes past the filter, or queues them. */
@@ -107,8 +123,12 @@ int pyws_stream_write_eof(StreamObject *s);
 /* pyws_stream_close sends what waits, then ends the connection. */
 int pyws_stream_close(StreamObject *s);
 
-/* pyws_stream_lost ends it now; |exc| is for connection_lost(). */
+/* pyws_stream_lost ends it now; |exc| is for connection_lost(), which
+ * pyws_stream_tell_lost() calls in the connection's context, or for whoever
+ * waits for a TLS handshake: pyws_stream_tell_failed(). */
 int pyws_stream_lost(StreamObject *s, PyObject *exc);
+PyObject *pyws_stream_tell_lost(StreamObject *s, PyObject *exc);
+PyObject *pyws_stream_tell_failed(StreamObject *s, PyObject *exc);
 
 /* pyws_stream_forget drops protocol, loop and filter. */
 void pyws_stream_forget(StreamObject *s);
@@ -136,10 +156,13 @@ int pyws_stream_end_tls(StreamObject *s);
 int pyws_stream_await_tls_end(StreamObject *s);
 
 /* pyws_stream_read_tls reads once from the socket, and decrypts;
- * pyws_stream_pump_tls decrypts what is there, until there is nothing, the
- * reader has enough, or the connection ends. */
+ * pyws_stream_pump_tls decrypts all that is there, then has it parsed. */
 int pyws_stream_read_tls(StreamObject *s, struct pyws_budget *budget, int *got);
 int pyws_stream_pump_tls(StreamObject *s, struct pyws_budget *budget);
+
+/* pyws_stream_retry_tls encrypts and sends what was written from inside of the
+ * busy filter. */
+int pyws_stream_retry_tls(StreamObject *s);
 
 /* The way out of a WSTransport on a stream. */
 extern const struct pyws_io pyws_stream_io;

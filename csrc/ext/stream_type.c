@@ -13,6 +13,18 @@
 
 /* ---- life ---- */
 
+/* Before the old one goes, which can run anything. */
+static void
+stream_set_protocol(StreamObject *s, PyObject *protocol)
+{
+    PyObject *old = s->protocol;
+    s->protocol = Py_NewRef(protocol);
+    s->reader = PyObject_TypeCheck(protocol, s->state->WSReader_type)
+                    ? (WSReaderObject *)protocol
+                    : NULL;
+    Py_XDECREF(old);
+}
+
 static PyObject *
 Stream_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -68,10 +80,7 @@ Stream_init(PyObject *self, PyObject *args, PyObject *kwargs)
     s->watch = &((pyws_watcher *)poller)->watch;
     s->loop = Py_NewRef(loop);
     s->context = Py_NewRef(context);
-    s->protocol = Py_NewRef(protocol);
-    if (PyObject_TypeCheck(protocol, s->state->WSReader_type)) {
-        s->reader = (WSReaderObject *)protocol;
-    }
+    stream_set_protocol(s, protocol);
     if (pyws_watch_add(s->watch, fd, PYWS_STREAM, self, &s->slot) < 0) {
         return -1;
     }
@@ -93,6 +102,7 @@ Stream_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(s->protocol);
     Py_VISIT(s->tls_done);
     Py_VISIT(s->lost_for);
+    Py_VISIT(s->tls_failed);
     return pyws_tls_traverse(s->tls, visit, arg);
 }
 
@@ -280,7 +290,10 @@ STREAM_METHOD(resume_reading)
 
 STREAM_METHOD(get_write_buffer_size)
 {
-    return PyLong_FromSize_t(pyws_stream_waiting((StreamObject *)self));
+    StreamObject *s = (StreamObject *)self;
+    return pyws_stream_check(s, "get_write_buffer_size") < 0
+               ? NULL
+               : PyLong_FromSize_t(pyws_stream_waiting(s));
 }
 
 STREAM_METHOD(get_write_buffer_limits)
@@ -330,8 +343,11 @@ Stream_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 
 STREAM_METHOD(get_protocol)
 {
-    PyObject *protocol = ((StreamObject *)self)->protocol;
-    return Py_NewRef(protocol == NULL ? Py_None : protocol);
+    StreamObject *s = (StreamObject *)self;
+    if (pyws_stream_check(s, "get_protocol") < 0) {
+        return NULL;
+    }
+    return Py_NewRef(s->protocol == NULL ? Py_None : s->protocol);
 }
 
 static PyObject *
@@ -341,10 +357,7 @@ Stream_set_protocol(PyObject *self, PyObject *protocol)
     if (pyws_stream_check(s, "set_protocol") < 0) {
         return NULL;
     }
-    Py_XSETREF(s->protocol, Py_NewRef(protocol));
-    s->reader = PyObject_TypeCheck(protocol, s->state->WSReader_type)
-                    ? (WSReaderObject *)protocol
-                    : NULL;
+    stream_set_protocol(s, protocol);
     Py_RETURN_NONE;
 }
 
@@ -354,11 +367,27 @@ static PyObject *
 Stream_start(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *s = (StreamObject *)self;
+    if (pyws_stream_check(s, "_start") < 0) {
+        return NULL;
+    }
     s->started = 1;
     if (pyws_stream_update(s) < 0) {
         return NULL;
     }
     return stream_none(s->tls_left && s->fd >= 0 ? pyws_stream_pend(s) : 0);
+}
+
+/* Whether TLS can begin now: 0, or -1 with ConnectionResetError. */
+static int
+stream_can_start_tls(const StreamObject *s)
+{
+    if (s->fd < 0 || s->tls_handshaking ||
+        (s->tls != NULL && pyws_tls_is_busy(s->tls))) {
+        PyErr_SetString(PyExc_ConnectionResetError,
+                        "the stream is closed, or in a TLS handshake");
+        return -1;
+    }
+    return 0;
 }
 
 static PyObject *
@@ -367,29 +396,32 @@ Stream_start_tls(PyObject *self, PyObject *args)
     StreamObject *s = (StreamObject *)self;
     PyObject *wrap, *incoming, *outgoing, *done;
 
-    if (!PyArg_ParseTuple(args, "OOOO:_start_tls", &wrap, &incoming, &outgoing,
-                          &done)) {
+    if (pyws_stream_check(s, "_start_tls") < 0 ||
+        !PyArg_ParseTuple(args, "OOOO:_start_tls", &wrap, &incoming, &outgoing,
+                          &done) ||
+        stream_can_start_tls(s) < 0) {
         return NULL;
     }
-    if (s->fd < 0 || s->tls_handshaking) {
-        PyErr_SetString(PyExc_ConnectionResetError,
-                        "the stream is closed, or in a TLS handshake");
-        return NULL;
-    }
-    struct pyws_tls *tls =
-        pyws_tls_new(s->state, wrap, incoming, outgoing, s->tls);
+    struct pyws_tls *tls = pyws_tls_new(s->state, wrap, incoming, outgoing);
     if (tls == NULL) {
         return NULL;
     }
+    /* wrap() is Python's, and can have run anything. */
+    if (stream_can_start_tls(s) < 0) {
+        pyws_tls_free(tls);
+        return NULL;
+    }
+    pyws_tls_put(tls, s->tls);
     s->tls = tls;
     s->tls_handshaking = 1;
+    PyObject *object = Py_NewRef(pyws_tls_object(tls));
     Py_XSETREF(s->tls_done, Py_NewRef(done));
     /* The client speaks first; what came already is looked at, too. */
     s->tls_left = 1;
     if (pyws_stream_update(s) < 0 || pyws_stream_pend(s) < 0) {
-        return NULL;
+        Py_CLEAR(object);
     }
-    return Py_NewRef(pyws_tls_object(tls));
+    return object;
 }
 
 STREAM_METHOD(tls_is_direct)
@@ -413,40 +445,57 @@ Stream_bind(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "busy_poll is 0 to 1 second");
         return NULL;
     }
+    struct pyws_way *way = &((WSTransportObject *)transport)->way;
+    if (way->target != self) {
+        PyErr_SetString(PyExc_ValueError,
+                        "the WSTransport belongs to another transport");
+        return NULL;
+    }
     s->busy_us = (uint32_t)(busy_poll * 1e6);
-    ((WSTransportObject *)transport)->way.io = &pyws_stream_io;
+    way->io = &pyws_stream_io;
     Py_RETURN_NONE;
 }
 
 static PyObject *
 Stream_lost(PyObject *self, PyObject *exc)
 {
-    StreamObject *s = (StreamObject *)self;
-    PyObject *protocol = s->protocol;
-    if (protocol == NULL) {
-        Py_RETURN_NONE;
-    }
-    Py_INCREF(protocol);
-    PyObject *result =
-        PyObject_CallMethodOneArg(protocol, s->state->str_connection_lost, exc);
-    Py_DECREF(protocol);
-    pyws_stream_forget(s);
-    return result;
+    return pyws_stream_tell_lost((StreamObject *)self, exc);
 }
 
 static PyObject *
 Stream_tls_failed(PyObject *self, PyObject *exc)
 {
+    return pyws_stream_tell_failed((StreamObject *)self, exc);
+}
+
+/* A socket object over a copy of the descriptor.  It is the caller's at every
+ * moment, a Ctrl-C included: the module's own class runs no Python. */
+STREAM_METHOD(socket)
+{
     StreamObject *s = (StreamObject *)self;
-    PyObject *done = s->tls_done;
-    if (done == NULL) {
-        Py_RETURN_NONE;
+    if (pyws_stream_check(s, "get_extra_info(\"socket\")") < 0) {
+        return NULL;
     }
-    Py_INCREF(done);
-    pyws_stream_forget(s);
-    PyObject *result = PyObject_CallFunctionObjArgs(done, exc, NULL);
-    Py_DECREF(done);
-    return result;
+    PyObject *module = PyImport_ImportModule("_socket");
+    PyObject *type =
+        module == NULL ? NULL : PyObject_GetAttrString(module, "socket");
+    Py_XDECREF(module);
+    if (type == NULL) {
+        return NULL;
+    }
+    int fd = s->fd < 0 ? -EBADF : ws_sock_dup(s->fd);
+    if (fd < 0) {
+        errno = -fd;
+        Py_DECREF(type);
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    /* family, type and proto are asked of the descriptor */
+    PyObject *sock = PyObject_CallFunction(type, "iiii", -1, -1, -1, fd);
+    if (sock == NULL) {
+        ws_sock_close(fd, 0);
+    }
+    Py_DECREF(type);
+    return sock;
 }
 
 STREAM_METHOD(fileno)
@@ -516,6 +565,9 @@ static PyMethodDef Stream_methods[] = {
      "_lost($self, exc, /)\n--\n\nTell the protocol; scheduled by the stream."},
     {"_tls_failed", Stream_tls_failed, METH_O,
      "_tls_failed($self, exc, /)\n--\n\nTell who waits for TLS; scheduled."},
+    {"_socket", Stream_socket, METH_NOARGS,
+     "_socket($self, /)\n--\n\nReturn a new _socket.socket over a copy of the "
+     "descriptor; OSError at the end."},
     {"_fileno", Stream_fileno, METH_NOARGS,
      "_fileno($self, /)\n--\n\nReturn the descriptor, -1 at the end."},
     {NULL, NULL, 0, NULL},

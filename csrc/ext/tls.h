@@ -8,6 +8,11 @@
  * Filters stack: the bytes that the upper one makes are the plaintext of the
  * one below (TLS inside TLS, through an HTTPS proxy).
  *
+ * Each call into an object, or into OpenSSL, which calls back (server names,
+ * messages), can run anything: the filter is busy meanwhile, and what is asked
+ * of it from inside waits or is refused.  Where it is let go of from inside it
+ * lives until that call is over.
+ *
  * Ownership: a filter owns its three objects and the filter below it.
  */
 #ifndef PYWS_TLS_H
@@ -17,12 +22,12 @@
 
 struct pyws_tls;
 
-/* pyws_tls_new makes a filter on top of |below| (NULL: of the socket), which
- * it takes over where it succeeds.  |wrap| is called for the SSLObject over the
+/* pyws_tls_new makes a filter of the socket; pyws_tls_put puts it on top of
+ * |below|, which it takes over.  |wrap| is called for the SSLObject over the
  * two BIOs.  NULL with an exception set. */
 struct pyws_tls *pyws_tls_new(pyws_state *state, PyObject *wrap,
-                              PyObject *incoming, PyObject *outgoing,
-                              struct pyws_tls *below);
+                              PyObject *incoming, PyObject *outgoing);
+void pyws_tls_put(struct pyws_tls *t, struct pyws_tls *below);
 
 /* pyws_tls_object returns the SSLObject; borrowed. */
 PyObject *pyws_tls_object(const struct pyws_tls *t);
@@ -30,10 +35,18 @@ PyObject *pyws_tls_object(const struct pyws_tls *t);
 /* pyws_tls_is_direct returns whether OpenSSL is called past the objects. */
 int pyws_tls_is_direct(const struct pyws_tls *t);
 
-/* pyws_tls_free drops |t| and everything below it; NULL does nothing. */
+/* pyws_tls_is_busy returns whether a call of ours is on the stack: only
+ * pyws_tls_defer(), pyws_tls_waiting() and pyws_tls_free() are for then. */
+int pyws_tls_is_busy(const struct pyws_tls *t);
+
+/* pyws_tls_free drops |t| and everything below it, once it is not busy; NULL
+ * does nothing. */
 void pyws_tls_free(struct pyws_tls *t);
 
 int pyws_tls_traverse(struct pyws_tls *t, visitproc visit, void *arg);
+
+/* What follows returns an error, ConnectionResetError at least, where |t| was
+ * let go of from inside: it is gone then. */
 
 /* pyws_tls_room gives room for ciphertext from the socket, pyws_tls_took says
  * that |n| > 0 bytes came, pyws_tls_leave that none came.  0 or -1. */
@@ -50,13 +63,17 @@ enum pyws_tls_result pyws_tls_ready(struct pyws_tls *t);
 
 /* pyws_tls_read decrypts up to |len| bytes to |room| and stores their number.
  * |into| is the object whose writable buffer that is; the caller owns a
- * reference to it. */
+ * reference to it, and to the memory. */
 enum pyws_tls_result pyws_tls_read(struct pyws_tls *t, PyObject *into,
                                    uint8_t *room, size_t len, size_t *got);
 
 /* pyws_tls_write encrypts |n| bytes.  What cannot be encrypted yet (the peer
  * asked for a new handshake) waits for pyws_tls_retry().  0 or -1. */
 int pyws_tls_write(struct pyws_tls *t, const uint8_t *p, size_t n);
+
+/* pyws_tls_defer has |bytes| wait for pyws_tls_retry(), behind all else: they
+ * were written from inside of a busy filter.  0 or -1. */
+int pyws_tls_defer(struct pyws_tls *t, PyObject *bytes);
 
 /* pyws_tls_retry encrypts what waited.  0 or -1. */
 int pyws_tls_retry(struct pyws_tls *t);

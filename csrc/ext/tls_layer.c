@@ -69,7 +69,8 @@ layer_bind(struct pyws_layer *l)
 }
 
 /* Has OpenSSL called directly, where |ssl| is what our object wraps: a byte in
- * our BIO, which nobody else has, shows it.  0 or -1; l->ssl says which. */
+ * our BIO, which nobody else has, shows it; that |inner| keeps it the first
+ * step of the handshake does.  0 or -1; l->ssl says which. */
 static int
 layer_enter(struct pyws_layer *l, struct ws_ssl *ssl)
 {
@@ -84,6 +85,7 @@ layer_enter(struct pyws_layer *l, struct ws_ssl *ssl)
     }
     if (ws_ssl_has_input(ssl) == 1 && ws_ssl_enter(ssl, &l->io) == 0) {
         l->ssl = ssl;
+        l->io.used = 0;
         return 0;
     }
     PyObject *back = layer_call0(l->incoming, l->state->str_read);
@@ -95,9 +97,6 @@ int
 pyws_layer_open(struct pyws_layer *l, pyws_state *state, PyObject *wrap,
                 PyObject *incoming, PyObject *outgoing)
 {
-    if (pyws_ssl_import(state) < 0) {
-        return -1;
-    }
     ws_ssl_watch();
     PyObject *sslobj = PyObject_CallNoArgs(wrap);
     struct ws_ssl *ssl = ws_ssl_made();
@@ -153,17 +152,33 @@ pyws_layer_traverse(struct pyws_layer *l, visitproc visit, void *arg)
     return 0;
 }
 
+/* The first step of a handshake reads or writes.  Where our BIO has seen
+ * nothing of it |inner| has another SSL, and does not keep ours.  0, or -1 with
+ * an exception set. */
+static int
+layer_check_owner(struct pyws_layer *l)
+{
+    if (l->ssl == NULL || l->io.used || PyErr_Occurred()) {
+        return 0;
+    }
+    l->ssl = NULL;
+    ws_ssl_leave(&l->io);
+    PyErr_SetString(PyExc_RuntimeError,
+                    "SSLContext.sslobject_class made an SSLObject that does "
+                    "not use the connection's MemoryBIOs");
+    return -1;
+}
+
 enum pyws_tls_result
 pyws_layer_handshake(struct pyws_layer *l)
 {
-    PyObject *result = layer_call0(l->sslobj, l->state->str_do_handshake);
+    PyObject *result = layer_call0(l->inner, l->state->str_do_handshake);
     ws_ring_settle(&l->io.in);
     l->input = PYWS_LAYER_INPUT_UNKNOWN;
-    if (result == NULL) {
-        return pyws_ssl_raised(l->state);
-    }
-    Py_DECREF(result);
-    return PYWS_TLS_DONE;
+    enum pyws_tls_result rc =
+        result == NULL ? pyws_ssl_raised(l->state) : PYWS_TLS_DONE;
+    Py_XDECREF(result);
+    return layer_check_owner(l) < 0 ? PYWS_TLS_ERROR : rc;
 }
 
 /* ---- in ---- */
@@ -398,51 +413,78 @@ layer_call_write(struct pyws_layer *l, const uint8_t *p, size_t n)
     return took > 0 && (size_t)took <= n ? took : -1;
 }
 
-int
-pyws_layer_write(struct pyws_layer *l, const uint8_t *p, size_t n)
+/* Encrypts |n| > 0 bytes.  1: all; 0: the first |*took| of them, the rest
+ * cannot be yet; -1 with an exception set. */
+static int
+layer_push(struct pyws_layer *l, const uint8_t *p, size_t n, size_t *took)
 {
-    if (n == 0) {
-        return 0;
-    }
-    if (l->waiting_len > 0) {
-        return layer_wait(l, p, n);
-    }
+    *took = 0;
     if (l->ssl != NULL) {
         enum ws_ssl_result rc = ws_ssl_write(l->ssl, p, n);
         if (rc == WS_SSL_ERROR) {
             pyws_ssl_raise(l->state);
             return -1;
         }
-        return rc == WS_SSL_AGAIN ? layer_wait(l, p, n) : 0;
+        return rc == WS_SSL_DONE;
     }
-    while (n > 0) {
-        Py_ssize_t took = layer_call_write(l, p, n);
-        if (took <= 0) {
-            return took < 0 ? -1 : layer_wait(l, p, n);
+    while (*took < n) {
+        Py_ssize_t part = layer_call_write(l, p + *took, n - *took);
+        if (part <= 0) {
+            return (int)part;
         }
-        p += took;
-        n -= (size_t)took;
+        *took += (size_t)part;
     }
-    return 0;
+    return 1;
+}
+
+int
+pyws_layer_write(struct pyws_layer *l, const uint8_t *p, size_t n)
+{
+    size_t took = 0;
+    int rc = 0;
+
+    if (n == 0) {
+        return 0;
+    }
+    if (l->waiting_len == 0) {
+        rc = layer_push(l, p, n, &took);
+    }
+    return rc != 0 ? (rc < 0 ? -1 : 0) : layer_wait(l, p + took, n - took);
+}
+
+/* Encrypts the first of what waits; as layer_push(). */
+static int
+layer_push_first(struct pyws_layer *l)
+{
+    PyObject *bytes = Py_NewRef(PyList_GET_ITEM(l->waiting, 0));
+    const char *p = PyBytes_AS_STRING(bytes);
+    size_t n = (size_t)PyBytes_GET_SIZE(bytes), took;
+
+    int rc = layer_push(l, (const uint8_t *)p, n, &took);
+    if (rc == 0 && took > 0) {
+        PyObject *rest =
+            PyBytes_FromStringAndSize(p + took, (Py_ssize_t)(n - took));
+        if (rest == NULL || PyList_SetItem(l->waiting, 0, rest) < 0) {
+            rc = -1;
+        }
+    }
+    else if (rc > 0) {
+        took = n;
+        rc = PyList_SetSlice(l->waiting, 0, 1, NULL) < 0 ? -1 : 1;
+    }
+    l->waiting_len -= took;
+    Py_DECREF(bytes);
+    return rc;
 }
 
 int
 pyws_layer_retry(struct pyws_layer *l)
 {
-    if (l->waiting == NULL) {
-        return 0;
+    int rc = 1;
+    while (rc > 0 && l->waiting != NULL && PyList_GET_SIZE(l->waiting) > 0) {
+        rc = layer_push_first(l);
     }
-    PyObject *list = l->waiting;
-    l->waiting = NULL;
-    l->waiting_len = 0;
-    int rc = 0;
-    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
-        PyObject *bytes = PyList_GET_ITEM(list, i);
-        rc = pyws_layer_write(l, (const uint8_t *)PyBytes_AS_STRING(bytes),
-                              (size_t)PyBytes_GET_SIZE(bytes));
-    }
-    Py_DECREF(list);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 int
@@ -468,7 +510,9 @@ pyws_layer_collect(struct pyws_layer *l)
 int
 pyws_layer_end(struct pyws_layer *l)
 {
-    PyObject *result = layer_call0(l->sslobj, l->state->str_unwrap);
+    PyObject *result =
+        layer_call0(l->inner, l->stock ? l->state->str_shutdown
+                                       : l->state->str_unwrap);
     ws_ring_settle(&l->io.in);
     if (result != NULL) {
         Py_DECREF(result);

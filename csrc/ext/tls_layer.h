@@ -25,15 +25,15 @@ struct pyws_layer {
     /* ssl is what |inner| wraps, where OpenSSL is called directly; else the
      * bytes go through the objects' methods. */
     struct ws_ssl *ssl;
-    /* inner keeps |ssl|. */
+    /* inner has the methods that are called, and keeps |ssl|. */
     PyObject *inner;
     /* io.in is ciphertext that came, io.out what is to be sent. */
     struct ws_ssl_io io;
     /* The bound methods of the data path: looked up once. */
     PyObject *read, *write, *pending, *put, *take;
     enum pyws_layer_input input;
-    /* stock: read, write and pending are those of the object inside a
-     * ssl.SSLObject, whose own only pass their arguments on. */
+    /* stock: inner is the ssl module's, inside of an ssl.SSLObject whose own
+     * methods only pass their arguments on. */
     int stock;
     /* waiting is a list of bytes that could not be encrypted yet, or NULL;
      * waiting_len is how many they are. */

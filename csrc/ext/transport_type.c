@@ -344,6 +344,9 @@ static PyObject *
 WSTransport_counters(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     const struct pyws_stats *stats = &((WSTransportObject *)self)->stats;
+    if (pyws_transport_check((WSTransportObject *)self, "stats") < 0) {
+        return NULL;
+    }
     return Py_BuildValue("(KKKKKKK)", stats->frames_sent, stats->messages_sent,
                          stats->bytes_sent, stats->frames_received,
                          stats->messages_received, stats->bytes_received,
@@ -496,7 +499,11 @@ WSTransport_get_underlying(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 WSTransport_get_write_buffer_size(PyObject *self, void *Py_UNUSED(closure))
 {
-    Py_ssize_t waiting = pyws_transport_waiting((WSTransportObject *)self);
+    WSTransportObject *t = (WSTransportObject *)self;
+    if (pyws_transport_check(t, "write_buffer_size") < 0) {
+        return NULL;
+    }
+    Py_ssize_t waiting = pyws_transport_waiting(t);
     return waiting < 0 ? NULL : PyLong_FromSsize_t(waiting);
 }
 
@@ -522,8 +529,11 @@ WSTransport_get_is_close_frame_received(PyObject *self,
 static PyObject *
 WSTransport_get_owner(PyObject *self, void *Py_UNUSED(closure))
 {
-    PyObject *owner = ((WSTransportObject *)self)->owner;
-    return Py_NewRef(owner == NULL ? Py_None : owner);
+    WSTransportObject *t = (WSTransportObject *)self;
+    if (pyws_transport_check(t, "the connection's protocol") < 0) {
+        return NULL;
+    }
+    return Py_NewRef(t->owner == NULL ? Py_None : t->owner);
 }
 
 /* ---- type ---- */

@@ -19,11 +19,17 @@ pyws_watch_free(struct pyws_watch *w)
 {
     PyMem_RawFree(w->slots);
     PyMem_RawFree(w->pending);
-    PyMem_RawFree(w->serving);
     w->slots = NULL;
-    w->pending = w->serving = NULL;
+    w->pending = NULL;
     w->cap = w->pending_len = 0;
     w->free = PYWS_NO_SLOT;
+}
+
+/* The place of the queue's |i|th token; |cap| is a power of two. */
+static uint64_t *
+watch_pending(struct pyws_watch *w, uint32_t i)
+{
+    return &w->pending[(w->pending_at + i) & (w->cap - 1)];
 }
 
 /* Makes room for another slot. */
@@ -31,27 +37,27 @@ static int
 watch_grow(struct pyws_watch *w)
 {
     uint32_t cap = w->cap == 0 ? 16 : w->cap * 2;
-    struct pyws_slot *slots;
-    uint64_t **lists[] = {&w->pending, &w->serving};
+    uint64_t *pending = NULL;
+    struct pyws_slot *slots = NULL;
 
-    if (cap > PYWS_NO_SLOT / 2) {
-        PyErr_NoMemory();
-        return -1;
+    if (cap <= PYWS_NO_SLOT / 2) {
+        pending = PyMem_RawMalloc(cap * sizeof(*pending));
     }
-    slots = PyMem_RawRealloc(w->slots, cap * sizeof(*slots));
+    if (pending != NULL) {
+        slots = PyMem_RawRealloc(w->slots, cap * sizeof(*slots));
+    }
     if (slots == NULL) {
+        PyMem_RawFree(pending);
         PyErr_NoMemory();
         return -1;
     }
-    w->slots = slots;
-    for (size_t i = 0; i < 2; i++) {
-        uint64_t *list = PyMem_RawRealloc(*lists[i], cap * sizeof(*list));
-        if (list == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        *lists[i] = list;
+    for (uint32_t i = 0; i < w->pending_len; i++) {
+        pending[i] = *watch_pending(w, i);
     }
+    PyMem_RawFree(w->pending);
+    w->pending = pending;
+    w->pending_at = 0;
+    w->slots = slots;
     for (uint32_t i = w->cap; i < cap; i++) {
         slots[i] =
             (struct pyws_slot){.fd = -1, .generation = 1, .next = w->free};
@@ -65,15 +71,16 @@ int
 pyws_watch_add(struct pyws_watch *w, int fd, enum pyws_kind kind,
                PyObject *owner, uint32_t *slot)
 {
+    /* The loop begins to watch the kernel object while it is still empty.  That
+     * is Python's: it can add others, and end it all. */
+    if (w->poll >= 0 && w->used == 0 && w->first(w) < 0) {
+        return -1;
+    }
     if (w->poll < 0) {
         PyErr_SetString(PyExc_RuntimeError, "the poller is closed");
         return -1;
     }
     if (w->free == PYWS_NO_SLOT && watch_grow(w) < 0) {
-        return -1;
-    }
-    /* The loop begins to watch the kernel object while it is still empty. */
-    if (w->used == 0 && w->first(w) < 0) {
         return -1;
     }
     uint32_t i = w->free;
@@ -83,7 +90,7 @@ pyws_watch_add(struct pyws_watch *w, int fd, enum pyws_kind kind,
     s->owner = Py_NewRef(owner);
     s->fd = fd;
     s->kind = (uint8_t)kind;
-    s->bits = s->watched = s->pends = 0;
+    s->bits = s->watched = s->pends = s->carried = 0;
     *slot = i;
     return 0;
 }
@@ -194,16 +201,6 @@ pyws_watch_bits(struct pyws_watch *w, uint32_t slot, unsigned bits)
     return 0;
 }
 
-void
-pyws_watch_rearm(struct pyws_watch *w, uint64_t token)
-{
-    struct pyws_slot *s = pyws_watch_find(w, token);
-    if (s != NULL && w->poll >= 0 && (s->bits & WS_POLL_HUP)) {
-        /* From nothing to |bits|: an edge counts from here. */
-        (void)ws_poll_change(w->poll, s->fd, 0, s->bits, token);
-    }
-}
-
 /* The loop has a reader for the descriptor, which its owner is about to close.
  * 1 where it could not be taken back. */
 static int
@@ -246,7 +243,7 @@ pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
     s->owner = NULL;
     s->kind = PYWS_FREE;
     s->fd = -1;
-    s->bits = s->watched = s->pends = 0;
+    s->bits = s->watched = s->pends = s->carried = 0;
     /* (0 is nobody's token.) */
     s->generation += s->generation == UINT32_MAX ? 2 : 1;
     s->next = w->free;
@@ -259,32 +256,65 @@ pyws_watch_remove(struct pyws_watch *w, uint32_t slot)
     return keeps;
 }
 
-void
-pyws_watch_compact(struct pyws_watch *w)
+/* Drops the stale tokens from the queue: each living slot stands there once. */
+static void
+watch_compact(struct pyws_watch *w)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < w->pending_len; i++) {
-        if (pyws_watch_find(w, w->pending[i]) != NULL) {
-            w->pending[kept++] = w->pending[i];
+        uint64_t token = *watch_pending(w, i);
+        if (pyws_watch_find(w, token) != NULL) {
+            *watch_pending(w, kept++) = token;
         }
     }
     w->pending_len = kept;
 }
 
+static void
+watch_queue(struct pyws_watch *w, uint32_t slot)
+{
+    if (w->slots[slot].pends) {
+        return;
+    }
+    w->slots[slot].pends = 1;
+    if (w->pending_len == w->cap) {
+        watch_compact(w);
+    }
+    *watch_pending(w, w->pending_len++) = pyws_watch_token(w, slot);
+}
+
 int
 pyws_watch_pend(struct pyws_watch *w, uint32_t slot)
 {
-    struct pyws_slot *s = &w->slots[slot];
+    watch_queue(w, slot);
+    return w->poll < 0 ? 0 : w->wake(w);
+}
 
-    if (s->pends) {
-        return 0;
+void
+pyws_watch_carry(struct pyws_watch *w, uint64_t token, unsigned bits)
+{
+    struct pyws_slot *s = pyws_watch_find(w, token);
+    if (s != NULL) {
+        s->carried |= (uint8_t)bits;
+        watch_queue(w, (uint32_t)token);
     }
-    s->pends = 1;
-    if (w->pending_len == w->cap) {
-        pyws_watch_compact(w); /* stale tokens fill the list */
+}
+
+int
+pyws_watch_next(struct pyws_watch *w, uint64_t *token, unsigned *bits)
+{
+    while (w->pending_len > 0) {
+        *token = *watch_pending(w, 0);
+        w->pending_at = (w->pending_at + 1) & (w->cap - 1);
+        w->pending_len--;
+        struct pyws_slot *s = pyws_watch_find(w, *token);
+        if (s != NULL) {
+            *bits = s->carried;
+            s->pends = s->carried = 0;
+            return 1;
+        }
     }
-    w->pending[w->pending_len++] = pyws_watch_token(w, slot);
-    return w->wake(w);
+    return 0;
 }
 
 struct pyws_slot *
@@ -296,6 +326,17 @@ pyws_watch_find(struct pyws_watch *w, uint64_t token)
         return NULL;
     }
     return &w->slots[slot];
+}
+
+struct pyws_slot *
+pyws_watch_find_fd(struct pyws_watch *w, int fd)
+{
+    for (uint32_t i = 0; i < w->cap; i++) {
+        if (w->slots[i].kind != PYWS_FREE && w->slots[i].fd == fd) {
+            return &w->slots[i];
+        }
+    }
+    return NULL;
 }
 
 #else

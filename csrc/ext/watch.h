@@ -1,5 +1,5 @@
 /* watch.h - the table behind a poller: which descriptor belongs to whom, and
- * who still has input that the kernel cannot see.
+ * who is to be served without an event.
  *
  * A descriptor's event carries its slot and the slot's generation, never a
  * pointer: an event that was fetched before its owner went, and the slot found
@@ -33,8 +33,9 @@ struct pyws_slot {
     uint8_t kind;
     /* bits is what the kernel watches for, once watched is 1. */
     uint8_t bits, watched;
-    /* pends is 1 while the slot stands in the list of unread input. */
-    uint8_t pends;
+    /* pends is 1 while the slot stands in the queue of those to be served
+     * without an event; carried is what an event said that waits there. */
+    uint8_t pends, carried;
 };
 
 struct pyws_watch {
@@ -45,13 +46,10 @@ struct pyws_watch {
     int waker;
     struct pyws_slot *slots;
     uint32_t cap, used, free;
-    /* pending[0..pending_len) are tokens of slots with unread input; it has
-     * room for each slot once. */
+    /* pending is a circular queue of tokens, |pending_len| of them from
+     * |pending_at| on; it has room for each slot once, as |slots|. */
     uint64_t *pending;
-    uint32_t pending_len;
-    /* serving is as long, and has what was pending while a turn goes through
-     * it. */
-    uint64_t *serving;
+    uint32_t pending_at, pending_len;
     /* hot is the token to ask first, hot_left how often more. */
     uint64_t hot;
     int hot_left;
@@ -67,7 +65,7 @@ struct pyws_watch {
     /* busy_until is the moment (ws_clock_us) until which the kernel is asked
      * again and again; 0 for not at all. */
     int64_t busy_until;
-    /* wake is called when something pends while no turn is running. */
+    /* wake is called when something pends: there will be no event for it. */
     int (*wake)(struct pyws_watch *w);
     /* first and last are called for the first owner and after the last one.
      * Return 0, or -1 with an exception set. */
@@ -115,28 +113,31 @@ int pyws_watch_take_back(struct pyws_watch *w);
 /* pyws_watch_drop_direct forgets it: the loop has been told, or is gone. */
 void pyws_watch_drop_direct(struct pyws_watch *w);
 
-/* pyws_watch_rearm has an event reported again that was fetched and not served:
- * one that is reported once would be lost. */
-void pyws_watch_rearm(struct pyws_watch *w, uint64_t token);
-
 /* pyws_watch_remove ends watching, before the descriptor is closed, and drops
  * the owner's reference: the caller holds one of its own.  Returns 1 where the
  * loop could not let go of the descriptor: it is to be shut down, and the table
  * closes it. */
 int pyws_watch_remove(struct pyws_watch *w, uint32_t slot);
 
-/* pyws_watch_pend says that the slot's owner has input which no event will
- * report.  Returns 0, or -1 with an exception set. */
+/* pyws_watch_pend has the slot's owner served without an event, behind those who
+ * wait already.  Returns 0, or -1 with an exception set.  pyws_watch_carry does
+ * the same for an event that there is no time for now; the caller comes back. */
 int pyws_watch_pend(struct pyws_watch *w, uint32_t slot);
+void pyws_watch_carry(struct pyws_watch *w, uint64_t token, unsigned bits);
 
-/* pyws_watch_compact drops the stale tokens from the pending list. */
-void pyws_watch_compact(struct pyws_watch *w);
+/* pyws_watch_next takes the first of them out of the queue: its token and what
+ * its event said.  0 where nobody waits. */
+int pyws_watch_next(struct pyws_watch *w, uint64_t *token, unsigned *bits);
 
 /* pyws_watch_find returns the slot that |token| means; NULL where it is
  * stale. */
 struct pyws_slot *pyws_watch_find(struct pyws_watch *w, uint64_t token);
 
-/* pyws_watch_token is the inverse. */
+/* pyws_watch_find_fd returns the slot of the descriptor |fd|, NULL where there is
+ * none; it looks at all of them. */
+struct pyws_slot *pyws_watch_find_fd(struct pyws_watch *w, int fd);
+
+/* pyws_watch_token returns the token of a slot that has an owner. */
 static inline uint64_t
 pyws_watch_token(const struct pyws_watch *w, uint32_t slot)
 {

@@ -39,6 +39,8 @@ struct ws_ssl_io {
     void *bio;
     /* in is the ciphertext that came, out what is to be sent. */
     struct ws_ring in, out;
+    /* used is set by each read and write of the SSL. */
+    int used;
 };
 
 /* ws_ssl_enter has |ssl| read from |io->in| and write to |io->out|, which are

@@ -128,6 +128,7 @@ rings_read(BIO *bio, char *p, int n)
     if (io == NULL || n <= 0) {
         return -1;
     }
+    io->used = 1;
     size_t len = ws_ring_len(&io->in);
     if (len == 0) {
         libssl.BIO_set_flags(bio, LIBSSL_BIO_RETRY_READ);
@@ -149,10 +150,11 @@ rings_write(BIO *bio, const char *p, int n)
     struct ws_ssl_io *io = libssl.BIO_get_data(bio);
 
     libssl.BIO_clear_flags(bio, LIBSSL_BIO_RETRY_FLAGS);
-    if (io == NULL || n <= 0 || ws_ring_append(&io->out, p, (size_t)n) != 0) {
+    if (io == NULL || n <= 0) {
         return -1;
     }
-    return n;
+    io->used = 1;
+    return ws_ring_append(&io->out, p, (size_t)n) != 0 ? -1 : n;
 }
 
 static long

@@ -62,6 +62,10 @@ int ws_sock_error(int fd);
  * Returns 0 or -errno. */
 int ws_sock_end_writing(int fd);
 
+/* ws_sock_dup returns a copy of the descriptor, which is not inherited by exec,
+ * or -errno. */
+int ws_sock_dup(int fd);
+
 /* ws_sock_shut ends the connection, both ways, and keeps the descriptor. */
 void ws_sock_shut(int fd);
 

@@ -164,6 +164,13 @@ ws_sock_end_writing(int fd)
     return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
 }
 
+int
+ws_sock_dup(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? -errno : copy;
+}
+
 void
 ws_sock_shut(int fd)
 {
