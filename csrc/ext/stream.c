@@ -713,8 +713,10 @@ stream_readable(StreamObject *s, struct pyws_budget *budget, int from_socket,
         pyws_stream_pump_tls(s, budget) < 0) {
         return -1;
     }
-    /* Where sending failed, the socket is asked until it says why. */
-    if (!pyws_stream_wants_input(s) || !(from_socket || s->write_error != 0)) {
+    /* Where sending failed, the socket is asked until it says why.  What there
+     * is no time for is reported again. */
+    if (!pyws_stream_wants_input(s) || budget->share <= 0 ||
+        !(from_socket || s->write_error != 0)) {
         return 0;
     }
     return s->tls != NULL ? pyws_stream_read_tls(s, budget, got)
