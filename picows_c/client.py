@@ -37,7 +37,7 @@ from .handshake import (
     make_request,
     uses_extension,
 )
-from .listener import WSListener
+from .listener import EXITS, WSListener
 from .options import (
     DEFAULT_BUFFER_SIZE,
     DEFAULT_CLIENT_PING_TIMEOUT,
@@ -143,6 +143,10 @@ class ClientProtocol(WSProtocol):
         self._abort()
 
     def _refuse(self, error: BaseException) -> None:
+        if isinstance(error, StopIteration):
+            # No future takes it, and no coroutine can raise it (PEP 479).
+            stopped, error = error, RuntimeError("the listener factory raised StopIteration")
+            error.__cause__ = stopped
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(error)
             # Where the connection was given up before it was waited for, nobody asks.
@@ -168,7 +172,9 @@ class ClientProtocol(WSProtocol):
         try:
             deflate = self._check(response, head[:-4])
             listener = self._make_listener(response)
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             self._refuse(error)
             return
         assert self.transport is not None

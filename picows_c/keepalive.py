@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Optional
 
 from .enums import WSAutoPingStrategy
-from .listener import WSListener
+from .listener import EXITS, WSListener
 
 if TYPE_CHECKING:
     from .protocol import WSProtocol
@@ -90,7 +90,9 @@ class Keepalive:
         self._awaits_reply = True
         try:
             self._ping()
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             protocol._auto_ping_failed(error)
             return
         if self._pong is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from .enums import WSMsgType
 
@@ -11,11 +11,18 @@ if TYPE_CHECKING:
     from .transport import WSTransport
 
 
+# What asks the process to end. It goes through a callback to the loop; whatever else leaves one is
+# the callback's own: also what is no Exception, as CancelledError, GeneratorExit and what pytest's
+# fail() and skip() raise.
+EXITS = (KeyboardInterrupt, SystemExit)
+
+
 class WSListener:
     """Receives what happens on one connection; derive from it and override what you need.
 
     Every callback runs in the thread of the connection's event loop and gets the same transport.
-    Callbacks are plain functions: what takes long belongs into a task.
+    Callbacks are plain functions: what takes long belongs into a task. An exception of a callback
+    is anything that it raises but KeyboardInterrupt and SystemExit, which end the event loop.
     """
 
     # What the C API bound to this listener: functions that take the place of on_ws_frame() and,
@@ -69,11 +76,12 @@ class WSListener:
         """
         return frame.msg_type == WSMsgType.PONG
 
-    def on_ws_error(self, transport: WSTransport, exc: Exception, where: str) -> None:
+    def on_ws_error(self, transport: WSTransport, exc: Any, where: str) -> None:
         """Be told of an exception that a callback of this listener raised, on either side.
 
         Runs before the connection is ended where the exception does that. By default it is logged.
 
+        exc: the exception, a BaseException: ``asyncio.CancelledError``, for example, is one.
         where: the callback's name.
         """
         transport._log_error(exc, where)

@@ -18,7 +18,7 @@ from .closing import WSDisconnectCause, WSDisconnectKind
 from .enums import WSCloseCode, WSMsgType
 from .errors import WSProtocolError
 from .keepalive import Keepalive
-from .listener import WSListener
+from .listener import EXITS, WSListener
 from .options import PICOWS_DEBUG_LL, ConnectionOptions
 from .transport import WSTransport
 
@@ -157,7 +157,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             try:
                 if self._is_open and listener is not None:
                     listener.on_ws_disconnected(transport)
-            except Exception as error:
+            except EXITS:
+                raise
+            except BaseException as error:
                 self._callback_raised("on_ws_disconnected", error, True)
             finally:
                 self._let_go(transport)
@@ -205,7 +207,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self._is_in_watermark = True
         try:
             getattr(self.listener, method)()
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             # The connection goes on.
             self._callback_raised(method, error, False)
         finally:
@@ -265,7 +269,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         )
         try:
             listener.on_ws_connected(transport)
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             self._fail_callback("on_ws_connected", error)
         if self._options.enable_auto_ping and self._is_alive():
             self._keep_alive().start()
@@ -280,7 +286,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     # ---- errors ----
 
     @_ends
-    def _callback_failed(self, where: str, error: Exception, invalid_text: bool) -> None:
+    def _callback_failed(self, where: str, error: BaseException, invalid_text: bool) -> None:
         """Decide what an exception beside a frame means; called by the reader."""
         if self._options.disconnect_on_exception or isinstance(error, WSProtocolError):
             code = WSCloseCode.INVALID_TEXT if invalid_text else WSCloseCode.INTERNAL_ERROR
@@ -290,7 +296,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
 
     @_ends
     def _fail_callback(
-        self, where: str, error: Exception, code: int = WSCloseCode.INTERNAL_ERROR
+        self, where: str, error: BaseException, code: int = WSCloseCode.INTERNAL_ERROR
     ) -> None:
         reason = None
         if isinstance(error, WSProtocolError):
@@ -307,7 +313,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self.transport._note_error(error)
         self._fail(WSDisconnectKind.PROTOCOL_ERROR, code, text, error)
 
-    def _callback_raised(self, where: str, error: Exception, ends: bool) -> None:
+    def _callback_raised(self, where: str, error: BaseException, ends: bool) -> None:
         """Tell the listener of its exception; the first that ends us is kept for the waiter."""
         transport, listener = self.transport, self.listener
         assert transport is not None
@@ -316,10 +322,12 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             transport._note_error(error)
         try:
             listener.on_ws_error(transport, error, where)
-        except Exception as second:
+        except EXITS:
+            raise
+        except BaseException as second:
             self._log(logging.ERROR, "Unhandled exception in on_ws_error", exc_info=second)
 
-    def _log_callback_error(self, error: Exception, where: str) -> None:
+    def _log_callback_error(self, error: BaseException, where: str) -> None:
         """Log what on_ws_error() was told; with a traceback where nobody sees it otherwise."""
         transport = self.transport
         if self._is_client and transport is not None and transport._error is error:
@@ -329,7 +337,11 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
 
     @_ends
     def _fail(
-        self, kind: WSDisconnectKind, code: int, reason: Optional[str], error: Optional[Exception]
+        self,
+        kind: WSDisconnectKind,
+        code: int,
+        reason: Optional[str],
+        error: Optional[BaseException],
     ) -> None:
         transport = self.transport
         assert transport is not None
@@ -388,7 +400,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self._abort()
 
     @_ends
-    def _auto_ping_failed(self, error: Exception) -> None:
+    def _auto_ping_failed(self, error: BaseException) -> None:
         self._callback_raised("send_user_specific_ping", error, False)
         text = "an exception occurred in auto-ping loop"
         self._fail(WSDisconnectKind.LOCAL_ERROR, WSCloseCode.INTERNAL_ERROR, text, error)

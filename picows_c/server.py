@@ -39,7 +39,7 @@ from .handshake import (
     switching_bytes,
     uses_extension,
 )
-from .listener import WSListener
+from .listener import EXITS, WSListener
 from .listening import (
     BoundSockets,
     HostsLike,
@@ -202,7 +202,9 @@ class ServerProtocol(WSProtocol):
         except WSRequestRefused as refusal:
             self._refuse(refusal, is_head)
             return
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             # What went wrong is for the log, not for the peer.
             self._log(logging.ERROR, "Exception while a request was answered", exc_info=error)
             self._refuse(WSRequestRefused(500, ""), is_head)

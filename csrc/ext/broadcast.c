@@ -101,7 +101,7 @@ broadcast_send(struct broadcast *b, WSTransportObject *t)
         }
         rc = pyws_transport_send_made(t, b->opcode, f->rsv, &f->out);
     }
-    if (rc < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
+    if (rc < 0 && !pyws_raised_exit()) {
         /* That connection has been ended. The others are not concerned. */
         PyErr_WriteUnraisable((PyObject *)t);
         return 0;

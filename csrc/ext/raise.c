@@ -94,6 +94,13 @@ pyws_raise_callback(const char *name, int rc)
                         name, rc);
 }
 
+int
+pyws_raised_exit(void)
+{
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+           PyErr_ExceptionMatches(PyExc_SystemExit);
+}
+
 PyObject *
 pyws_raise_args(const char *method, const char *format, ...)
 {

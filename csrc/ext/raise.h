@@ -47,6 +47,11 @@ PyObject *pyws_raise_memory(const char *method, size_t len);
  * without an exception. */
 PyObject *pyws_raise_callback(const char *name, int rc);
 
+/* pyws_raised_exit says whether what is raised asks the process to end:
+ * KeyboardInterrupt or SystemExit.  That goes on to the loop; whatever else
+ * leaves a callback of the user's, also CancelledError, is dealt with here. */
+int pyws_raised_exit(void);
+
 /* pyws_raise_args raises TypeError about the call of |method|, printf-like. */
 PyObject *pyws_raise_args(const char *method, const char *format, ...);
 
