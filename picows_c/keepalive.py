@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Optional
 
 from .enums import WSAutoPingStrategy
-from .listener import EXITS, WSListener
+from .listener import EXITS, rebinds
 
 if TYPE_CHECKING:
     from .protocol import WSProtocol
@@ -123,7 +123,7 @@ class Keepalive:
             return
         if self._pong is None:
             self._pong = self._loop.create_future()
-        asks = _rebinds(listener, "is_user_specific_pong")
+        asks = rebinds(listener, "is_user_specific_pong")
         protocol._expect_pong(_ASK_LISTENER if asks else _ANY_PONG)
         listener.send_user_specific_ping(transport)
 
@@ -162,9 +162,3 @@ class Keepalive:
         if self._pong is None:  # the listener said at once that it is there
             return time.monotonic() - begin
         return await asyncio.shield(self._pong) - begin
-
-
-def _rebinds(listener: WSListener, method: str) -> bool:
-    """Return whether the listener has a method of its own in place of the default."""
-    own = getattr(type(listener), method) is not getattr(WSListener, method)
-    return own or method in getattr(listener, "__dict__", {})

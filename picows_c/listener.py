@@ -85,3 +85,9 @@ class WSListener:
         where: the callback's name.
         """
         transport._log_error(exc, where)
+
+
+def rebinds(listener: WSListener, method: str) -> bool:
+    """Return whether the listener has a method of its own in place of the default."""
+    own = getattr(type(listener), method) is not getattr(WSListener, method)
+    return own or method in getattr(listener, "__dict__", {})

@@ -18,7 +18,7 @@ from .closing import WSDisconnectCause, WSDisconnectKind
 from .enums import WSCloseCode, WSMsgType
 from .errors import WSProtocolError
 from .keepalive import Keepalive
-from .listener import EXITS, WSListener
+from .listener import EXITS, WSListener, rebinds
 from .options import PICOWS_DEBUG_LL, ConnectionOptions
 from .transport import WSTransport
 
@@ -201,7 +201,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self.transport._note_write_paused(paused)
         if self.listener is None or not self._is_open:
             return
-        if getattr(type(self.listener), method) is getattr(WSListener, method):
+        if not rebinds(self.listener, method):
             self._log(logging.WARNING, "%s: the write buffer crossed its watermark", method)
             return
         self._is_in_watermark = True
