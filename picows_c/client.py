@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import inspect
 import logging
 import os
 import ssl
@@ -37,7 +36,7 @@ from .handshake import (
     make_request,
     uses_extension,
 )
-from .listener import EXITS, WSListener
+from .listener import EXITS, WSListener, check_bound, check_factory, takes, wrong_answer
 from .options import (
     DEFAULT_BUFFER_SIZE,
     DEFAULT_CLIENT_PING_TIMEOUT,
@@ -192,29 +191,11 @@ class ClientProtocol(WSProtocol):
     def _make_listener(self, response: WSUpgradeResponse) -> WSListener:
         factory: Any = self._factory
         self._factory = None
-        listener = factory(self._request, response) if _takes_two(factory) else factory()
+        listener = factory(self._request, response) if takes(factory, 2) else factory()
         if not isinstance(listener, WSListener):
-            raise TypeError(
-                f"ws_listener_factory returned {type(listener).__name__}, not a WSListener"
-            )
+            raise wrong_answer(listener, "a WSListener")
+        check_bound(listener)
         return listener
-
-
-def _takes_two(factory: Any) -> bool:
-    """Return whether the factory can be called with the request and the response."""
-    if isinstance(factory, type) and not _has_constructor(factory):
-        return False  # the usual case, and much cheaper than a signature
-    try:
-        inspect.signature(factory).bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # written in C, without a signature
-    return True
-
-
-def _has_constructor(kind: type) -> bool:
-    return any("__init__" in vars(base) or "__new__" in vars(base) for base in kind.__mro__[:-1])
 
 
 async def ws_connect(
@@ -346,8 +327,7 @@ async def ws_connect(
     :raises ImportError: an extra is missing; the text names it.
     """
     given = _checked_kwargs(kwargs)
-    if not callable(ws_listener_factory):
-        raise TypeError("ws_listener_factory must be callable")
+    check_factory(ws_listener_factory)
     check_timeout("open_timeout", open_timeout)
     _check_redirects(max_redirects)
     options = ConnectionOptions.make(

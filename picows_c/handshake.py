@@ -220,7 +220,8 @@ class WSUpgradeResponseWithListener:
             raise ValueError("listener cannot be None for 101 Switching Protocols response")
         if response.status != 101 and listener is not None:
             raise ValueError(
-                f"listener must be None beside status {response.status}: only a 101 has frames"
+                f"listener must be None beside status {response.status}: an ordinary or error "
+                "response has no frames"
             )
         self.response = response
         self.listener = listener

@@ -18,7 +18,7 @@ from .closing import WSDisconnectCause, WSDisconnectKind
 from .enums import WSCloseCode, WSMsgType
 from .errors import WSProtocolError
 from .keepalive import Keepalive
-from .listener import EXITS, WSListener, rebinds
+from .listener import EXITS, WSListener, check_bound, rebinds
 from .options import PICOWS_DEBUG_LL, ConnectionOptions
 from .transport import WSTransport
 
@@ -269,6 +269,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         )
         try:
             listener.on_ws_connected(transport)
+            check_bound(listener)  # it may have bound some
         except EXITS:
             raise
         except BaseException as error:
