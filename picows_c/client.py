@@ -111,7 +111,6 @@ class ClientProtocol(WSProtocol):
         self.transport._request = self._request
         # TLS to a proxy is not TLS to the server.
         self.transport._is_secure = self._is_secure
-        self._log(logging.INFO, "WS connection established")
         self._underlying.write(self._data)
         self._data = b""
 
@@ -178,6 +177,7 @@ class ClientProtocol(WSProtocol):
             return
         assert self.transport is not None
         self.transport._subprotocol = chosen_subprotocol(response)
+        self._log(logging.INFO, "WS connection established")
         self._open(listener, response, deflate is None and uses_extension(response), deflate)
         if self._opened is not None and not self._opened.done():
             assert self.transport is not None

@@ -8,8 +8,12 @@ handshake.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
+import os
+import socket
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, cast
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 
 # After our last byte the peer gets this long to close its side, before we close on it.
 _LINGER = 1.0
+
+_UCRED = struct.Struct("iII")  # pid, uid, gid
 
 # The loops' own stream transports, through whose socket we may send: nothing stands between it
 # and them. Any other transport may change the bytes on their way.
@@ -70,6 +76,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         "_deadline",
         "_is_client",
         "_is_in_watermark",
+        "_is_invalid_text",
         "_is_open",
         "_is_reading_paused",
         "_is_shutting",
@@ -93,6 +100,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self._is_open = False
         self._is_shutting = False
         self._is_in_watermark = False
+        self._is_invalid_text = False
         self._is_reading_paused = False
         self._keepalive: Optional[Keepalive] = None
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -120,7 +128,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     def _made(self, transport: asyncio.Transport) -> None:
         underlying = self._underlying = transport
         # asyncio's TLS transport does not know it any more at the end.
-        self._peer = underlying.get_extra_info("peername")
+        self._peer = peer_of(underlying)
         self.transport = WSTransport(
             self,
             underlying,
@@ -290,37 +298,39 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     def _callback_failed(self, where: str, error: BaseException, invalid_text: bool) -> None:
         """Decide what an exception beside a frame means; called by the reader."""
         if self._options.disconnect_on_exception or isinstance(error, WSProtocolError):
-            code = WSCloseCode.INVALID_TEXT if invalid_text else WSCloseCode.INTERNAL_ERROR
-            self._fail_callback(where, error, code)
+            self._fail_callback(where, error, invalid_text)
         else:
-            self._callback_raised(where, error, False)
+            self._callback_raised(where, error, False, invalid_text)
 
     @_ends
-    def _fail_callback(
-        self, where: str, error: BaseException, code: int = WSCloseCode.INTERNAL_ERROR
-    ) -> None:
+    def _fail_callback(self, where: str, error: BaseException, invalid_text: bool = False) -> None:
+        code: int = WSCloseCode.INVALID_TEXT if invalid_text else WSCloseCode.INTERNAL_ERROR
         reason = None
         if isinstance(error, WSProtocolError):
             code, reason = error.code, str(error)
-        self._callback_raised(where, error, True)
+        self._callback_raised(where, error, True, invalid_text)
         self._fail(WSDisconnectKind.LOCAL_ERROR, code, reason, error)
 
     @_ends
     def _protocol_failed(self, code: int, text: str) -> None:
         """Fail the connection (RFC 6455, 7.1.7): the peer broke a rule; called by the reader."""
-        self._log(logging.ERROR, "Protocol error, close code %d: %s", code, text)
+        # Errors are those of the user's own code: a peer could fill the log with them.
+        self._log(logging.WARNING, "Protocol error, close code %d: %s", code, text)
         assert self.transport is not None
         error = WSProtocolError(WSCloseCode(code), text)
         self.transport._note_error(error)
         self._fail(WSDisconnectKind.PROTOCOL_ERROR, code, text, error)
 
-    def _callback_raised(self, where: str, error: BaseException, ends: bool) -> None:
+    def _callback_raised(
+        self, where: str, error: BaseException, ends: bool, invalid_text: bool = False
+    ) -> None:
         """Tell the listener of its exception; the first that ends us is kept for the waiter."""
         transport, listener = self.transport, self.listener
         assert transport is not None
         assert listener is not None
         if ends:
             transport._note_error(error)
+        self._is_invalid_text = invalid_text
         try:
             listener.on_ws_error(transport, error, where)
         except EXITS:
@@ -329,10 +339,10 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             self._log(logging.ERROR, "Unhandled exception in on_ws_error", exc_info=second)
 
     def _log_callback_error(self, error: BaseException, where: str) -> None:
-        """Log what on_ws_error() was told; with a traceback where nobody sees it otherwise."""
-        transport = self.transport
-        if self._is_client and transport is not None and transport._error is error:
-            self._log(logging.ERROR, "Exception in %s: %r", where, error)
+        """Log what on_ws_error() was told; nobody may be waiting where it is raised, too."""
+        if self._is_invalid_text:
+            # The peer's fault, which the callback only found.
+            self._log(logging.WARNING, "Text that is not UTF-8 in %s: %r", where, error)
         else:
             self._log(logging.ERROR, "Unhandled exception in %s", where, exc_info=error)
 
@@ -595,6 +605,26 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         if not logger.isEnabledFor(level):
             return
         logger.log(level, f"[%s] {message}", self._peer, *args, exc_info=exc_info)
+
+
+def peer_of(transport: asyncio.BaseTransport) -> Any:
+    """Return what the log calls the peer: its address, or the path of a unix socket.
+
+    A client of a unix socket has no name: then it is our own path, and on Linux the peer's process.
+    """
+    peer = transport.get_extra_info("peername")
+    if peer:
+        return peer
+    path = transport.get_extra_info("sockname") or ""
+    name = os.fsdecode(path).replace("\0", "@") or "unix socket"
+    sock = transport.get_extra_info("socket")
+    # struct ucred: the process that connected, even if it is another's by now.
+    if sock is not None and hasattr(socket, "SO_PEERCRED"):
+        with contextlib.suppress(OSError):
+            found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            pid, uid, _ = _UCRED.unpack(found)
+            return f"{name} pid {pid} uid {uid}"
+    return name
 
 
 def _direct_fd(transport: asyncio.Transport) -> int:

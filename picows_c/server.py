@@ -67,7 +67,7 @@ from .options import (
     check_tls_context,
 )
 from .poller import choose_way
-from .protocol import WSProtocol
+from .protocol import WSProtocol, peer_of
 from .stream import set_socket_options
 
 WSServerAnswer = Union[WSListener, WSUpgradeResponseWithListener, None]
@@ -102,7 +102,7 @@ class ServerProtocol(WSProtocol):
     def tls_started(self, transport: asyncio.Transport) -> None:
         """Be one of the server's connections from the beginning of the TLS handshake."""
         self._underlying = transport
-        self._peer = transport.get_extra_info("peername")
+        self._peer = peer_of(transport)
         self._server._attach(self)
 
     def tls_failed(self, error: BaseException) -> None:
@@ -181,6 +181,10 @@ class ServerProtocol(WSProtocol):
             # None: a 101 of ours, with nothing in it to be considered, merged or checked.
             theirs = None if answer is not None and answer is listener else response
             if theirs is not None and theirs.status != HTTPStatus.SWITCHING_PROTOCOLS:
+                if theirs.status >= 400:
+                    # Queries may hold secrets.
+                    path = request.path.partition(b"?")[0].decode("latin-1")
+                    self._log(logging.INFO, "request refused: %d for %r", theirs.status, path)
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
                 return
             key = check_upgrade(method, wants_upgrade, fields)
