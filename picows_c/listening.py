@@ -180,6 +180,7 @@ class WSServer(_Server):
         self.close()
         for protocol in list(self._connections):
             protocol.close_gracefully(WSCloseCode.GOING_AWAY, None)
+        self._end_farewell()
         if self._connections:
             self._farewell = self._loop.call_later(_FAREWELL, self.abort_clients)
 
