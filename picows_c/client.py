@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import inspect
 import logging
 import os
 import ssl
@@ -37,7 +36,7 @@ from .handshake import (
     make_request,
     uses_extension,
 )
-from .listener import WSListener
+from .listener import EXITS, WSListener, check_bound, check_factory, takes, wrong_answer
 from .options import (
     DEFAULT_BUFFER_SIZE,
     DEFAULT_CLIENT_PING_TIMEOUT,
@@ -112,7 +111,6 @@ class ClientProtocol(WSProtocol):
         self.transport._request = self._request
         # TLS to a proxy is not TLS to the server.
         self.transport._is_secure = self._is_secure
-        self._log(logging.INFO, "WS connection established")
         self._underlying.write(self._data)
         self._data = b""
 
@@ -143,6 +141,10 @@ class ClientProtocol(WSProtocol):
         self._abort()
 
     def _refuse(self, error: BaseException) -> None:
+        if isinstance(error, StopIteration):
+            # No future takes it, and no coroutine can raise it (PEP 479).
+            stopped, error = error, RuntimeError("the listener factory raised StopIteration")
+            error.__cause__ = stopped
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(error)
             # Where the connection was given up before it was waited for, nobody asks.
@@ -168,11 +170,14 @@ class ClientProtocol(WSProtocol):
         try:
             deflate = self._check(response, head[:-4])
             listener = self._make_listener(response)
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             self._refuse(error)
             return
         assert self.transport is not None
         self.transport._subprotocol = chosen_subprotocol(response)
+        self._log(logging.INFO, "WS connection established")
         self._open(listener, response, deflate is None and uses_extension(response), deflate)
         if self._opened is not None and not self._opened.done():
             assert self.transport is not None
@@ -186,29 +191,11 @@ class ClientProtocol(WSProtocol):
     def _make_listener(self, response: WSUpgradeResponse) -> WSListener:
         factory: Any = self._factory
         self._factory = None
-        listener = factory(self._request, response) if _takes_two(factory) else factory()
+        listener = factory(self._request, response) if takes(factory, 2) else factory()
         if not isinstance(listener, WSListener):
-            raise TypeError(
-                f"ws_listener_factory returned {type(listener).__name__}, not a WSListener"
-            )
+            raise wrong_answer(listener, "a WSListener")
+        check_bound(listener)
         return listener
-
-
-def _takes_two(factory: Any) -> bool:
-    """Return whether the factory can be called with the request and the response."""
-    if isinstance(factory, type) and not _has_constructor(factory):
-        return False  # the usual case, and much cheaper than a signature
-    try:
-        inspect.signature(factory).bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # written in C, without a signature
-    return True
-
-
-def _has_constructor(kind: type) -> bool:
-    return any("__init__" in vars(base) or "__new__" in vars(base) for base in kind.__mro__[:-1])
 
 
 async def ws_connect(
@@ -340,8 +327,7 @@ async def ws_connect(
     :raises ImportError: an extra is missing; the text names it.
     """
     given = _checked_kwargs(kwargs)
-    if not callable(ws_listener_factory):
-        raise TypeError("ws_listener_factory must be callable")
+    check_factory(ws_listener_factory)
     check_timeout("open_timeout", open_timeout)
     _check_redirects(max_redirects)
     options = ConnectionOptions.make(

@@ -218,8 +218,11 @@ class WSUpgradeResponseWithListener:
     def __init__(self, response: WSUpgradeResponse, listener: Optional[WSListener]) -> None:
         if response.status == 101 and listener is None:
             raise ValueError("listener cannot be None for 101 Switching Protocols response")
-        if response.status >= 400 and listener is not None:
-            raise ValueError("listener must be None for error response")
+        if response.status != 101 and listener is not None:
+            raise ValueError(
+                f"listener must be None beside status {response.status}: an ordinary or error "
+                "response has no frames"
+            )
         self.response = response
         self.listener = listener
 

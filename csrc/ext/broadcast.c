@@ -96,13 +96,13 @@ broadcast_send(struct broadcast *b, WSTransportObject *t)
     int rc = pyws_transport_takes(t, b->opcode, b->message.len);
     if (rc > 0) {
         struct broadcast_frame *f = broadcast_frame_for(b, t);
-        if (f == NULL) {
-            return -1;
-        }
-        rc = pyws_transport_send_made(t, b->opcode, f->rsv, &f->out);
+        rc = f == NULL
+                 ? -1
+                 : pyws_transport_send_made(t, b->opcode, f->rsv, &f->out);
     }
-    if (rc < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
-        /* That connection has been ended. The others are not concerned. */
+    if (rc < 0 && !pyws_raised_exit()) {
+        /* The way out failed, which has ended the connection; or its
+         * compressor did. The others are not concerned. */
         PyErr_WriteUnraisable((PyObject *)t);
         return 0;
     }
@@ -258,7 +258,9 @@ const char pyws_broadcast_doc[] =
     "dropped,\n"
     "and nobody is disconnected), they are inside a fragmented message, or "
     "closing or\n"
-    "closed. An error on one connection ends that one and concerns no other.\n"
+    "closed, or their compressor raised. What goes wrong with one connection "
+    "concerns\n"
+    "no other: sys.unraisablehook is told.\n"
     "\n"
     "Raises TypeError (what is no WSTransport, the type of an argument), "
     "ValueError\n"

@@ -32,12 +32,11 @@ reader_done(PyObject *result)
 /* ---- frames ---- */
 
 /* An exception left a callback: the package decides what becomes of the
- * connection.  What is no Exception (KeyboardInterrupt, SystemExit) goes on
- * to the loop. */
+ * connection.  KeyboardInterrupt and SystemExit go on to the loop. */
 static int
 reader_callback_failed(WSReaderObject *r, WSFrameObject *frame, PyObject *where)
 {
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+    if (pyws_raised_exit()) {
         pyws_reader_discard(r);
         return -1;
     }
