@@ -67,14 +67,8 @@ WSListenerFactory = Union[
 DEFAULT_MAX_REDIRECTS = 5
 
 # loop.create_connection()'s keywords that stay: for finding the host, and for TLS.
-_RESOLVING = (
-    "family",
-    "proto",
-    "flags",
-    "local_addr",
-    "happy_eyeballs_delay",
-    "interleave",
-)
+_DELAY = "happy_eyeballs_delay"
+_RESOLVING = ("family", "proto", "flags", "local_addr", _DELAY, "interleave")
 _TLS_TIMES = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
 _TLS = ("server_hostname", *_TLS_TIMES)
 _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
@@ -311,7 +305,8 @@ async def ws_connect(
     :param socket_factory: ``f(url)``, plain or a coroutine function, called for each attempt with
         what is to be connected to: the server, or the proxy. It returns a TCP socket, which is
         connected unless it is already; any other stream socket that is connected; or None for the
-        usual way. The socket belongs to the connection from then on.
+        usual way. Where the host has several addresses it is called for each that is tried; all
+        sockets but the one that connects first are closed. That one belongs to the connection.
     :param unix_path: connect to this unix socket instead of the URL's host; a leading NUL makes it
         an abstract one (Linux).
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,664.
@@ -328,7 +323,9 @@ async def ws_connect(
     :param kwargs: as for ``loop.create_connection()``: family, flags, proto, local_addr,
         happy_eyeballs_delay, interleave; with wss also server_hostname, ssl_handshake_timeout,
         ssl_shutdown_timeout (with ``transport="loop"`` from
-        CPython 3.11 on).
+        CPython 3.11 on). happy_eyeballs_delay is 0.25 by default (RFC 8305): that many seconds
+        after an attempt has begun, the next address is tried beside it; None to try one after the
+        other, as it is done where local_addr has a port.
     :raises WSInvalidURL: the URL is not one of WebSocket, or that of the proxy not one of a proxy.
     :raises WSHandshakeError: the server did not agree, or closed the connection; its subclasses
         say why. WSProxyError: the proxy did not open the way.
@@ -404,7 +401,10 @@ async def ws_connect(
 
 
 def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return those of loop.create_connection()'s keywords that are given, and not None."""
+    """Return those of loop.create_connection()'s keywords that are given, and not None.
+
+    happy_eyeballs_delay stays where it is None.
+    """
     for name, value in kwargs.items():
         if name in _INSTEAD:
             raise TypeError(f"ws_connect() takes no {name!r}, but {_INSTEAD[name]!r}")
@@ -412,7 +412,19 @@ def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"ws_connect() got an unexpected keyword argument {name!r}")
         if name in _TLS_TIMES:
             check_timeout(name, value)
-    return {name: value for name, value in kwargs.items() if value is not None}
+        if name == _DELAY:
+            _check_delay(value)
+    # Without a delay, attempts do not overlap; where it is not given, they do.
+    return {name: value for name, value in kwargs.items() if value is not None or name == _DELAY}
+
+
+def _check_delay(seconds: Optional[float]) -> None:
+    if seconds is None:
+        return
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"{_DELAY} must be a number or None, not {type(seconds).__name__}")
+    if not seconds >= 0:
+        raise ValueError(f"{_DELAY} must be seconds from 0 on, or None, not {seconds}")
 
 
 async def _open(
