@@ -18,7 +18,7 @@ from .poller import Poller, poller_of
 from .proxy import Tunnel, proxy_of_environment, socks_connect
 from .racing import DEFAULT_DELAY, AddressInfo, connect_first, is_connected
 from .stream import Stream, connect_stream, resolve, secure_stream, set_socket_options
-from .url import WSParsedURL
+from .url import WSParsedURL, certificate_name
 
 WSSocketFactory = Callable[
     [WSParsedURL], Union[socket.socket, Awaitable[Optional[socket.socket]], None]
@@ -216,7 +216,7 @@ class Connector:
             return None
         return TLS(
             self.ssl_context or ssl.create_default_context(),
-            url.host if self.server_hostname is None else self.server_hostname,
+            certificate_name(url.host if self.server_hostname is None else self.server_hostname),
             self.ssl_handshake_timeout,
             self.ssl_shutdown_timeout,
         )
@@ -232,7 +232,8 @@ class Connector:
         way = self.way if tls is None else self._way_of_tls(proxy.is_secure)
         outer = None
         if proxy.is_secure:
-            outer = TLS(self.proxy_ssl_context or ssl.create_default_context(), proxy.host)
+            context = self.proxy_ssl_context or ssl.create_default_context()
+            outer = TLS(context, certificate_name(proxy.host))
         tunnel = Tunnel(self.loop, proxy, url)
         try:
             transport = await way.start(sock, tunnel, outer)

@@ -11,7 +11,7 @@ from typing import Any, Optional, cast
 
 from .errors import WSProxyError
 from .extras import import_extra
-from .url import WSParsedURL, basic_auth, parse_proxy_url
+from .url import WSParsedURL, basic_auth, parse_proxy_url, without_zone
 
 # Bytes that the head of a proxy's answer may have, with the empty line that ends it.
 MAX_PROXY_HEAD = 64 * 1024
@@ -47,7 +47,7 @@ def proxy_of_environment(url: WSParsedURL) -> Optional[WSParsedURL]:
     wss_proxy, https_proxy, socks_proxy, all_proxy for wss, ws_proxy, http_proxy, socks_proxy,
     all_proxy for ws; no_proxy as urllib understands it. Raises WSInvalidURL.
     """
-    for name in (url.authority, url.host):
+    for name in (url.authority, without_zone(url.host)):
         if urllib.request.proxy_bypass(name):
             return None
     known = urllib.request.getproxies()
@@ -211,7 +211,8 @@ async def socks_connect(
         loop=loop,
     )
     try:
-        await way.connect(dest_host=server.host, dest_port=server.port, timeout=_NO_LIMIT)
+        host = without_zone(server.host)
+        await way.connect(dest_host=host, dest_port=server.port, timeout=_NO_LIMIT)
     except socket.gaierror:
         raise
     except Exception as error:

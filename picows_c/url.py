@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 import urllib.parse
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _PROXY_PORTS = {
     "socks5h": 1080,
 }
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+# RFC 6874, 2, without percent-encoding, which Python's urllib does not accept in there.
+_ZONE = re.compile(r"[A-Za-z0-9._~\-]+")
 
 
 @dataclass(eq=False, frozen=True)
@@ -31,7 +34,8 @@ class WSParsedURL:
     """A ws or wss URL, or that of a proxy, in its parts.
 
     is_secure tells wss, and https for a proxy. host is in lower case and, like path and query,
-    ASCII (IDNA and percent-encoding applied); port is always set.
+    ASCII (IDNA and percent-encoding applied); that of a link-local IPv6 address may have a zone,
+    such as ``fe80::1%eth0``. port is always set.
     """
 
     url: str
@@ -61,14 +65,14 @@ class WSParsedURL:
     @property
     def host_header(self) -> str:
         """The value of the Host header: no userinfo, and no port where it is the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         is_default = self.port == (_WS_PORTS.get(self.scheme) or _PROXY_PORTS[self.scheme])
-        return host if is_default else f"{host}:{self.port}"
+        return self.authority.rpartition(":")[0] if is_default else self.authority
 
     @property
     def authority(self) -> str:
         """Host and port, as CONNECT names them (RFC 9110, 9.3.6)."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = without_zone(self.host)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -118,8 +122,8 @@ def _parse(url: str, shown: str, ports: dict[str, int], wrong_scheme: str) -> WS
     if port == 0:
         raise WSInvalidURL(shown, "port 0 cannot be connected to")
     try:
-        host = host.encode("ascii" if ":" in host else "idna").decode("ascii")
-    except UnicodeError as exc:
+        host = _ipv6(host) if ":" in host else host.encode("idna").decode("ascii")
+    except ValueError as exc:
         raise WSInvalidURL(shown, f"host name: {exc}") from None
     # RFC 1035, 2.3.4: 255 octets with their lengths, which is 253 as text.
     if len(host) > 253:
@@ -136,6 +140,42 @@ def _parse(url: str, shown: str, ports: dict[str, int], wrong_scheme: str) -> WS
         username=parts.username,
         password=parts.password,
     )
+
+
+def _ipv6(host: str) -> str:
+    """Return an IPv6 address, its zone behind a bare "%". Raises ValueError."""
+    address, percent, zone = host.partition("%")
+    is_link_local = ipaddress.IPv6Address(address).is_link_local
+    if not percent:
+        return address
+    # RFC 6874, 2: the zone stands behind "%25"; 3: a bare "%" may be accepted, too.
+    if zone.startswith("25") and len(zone) > 2:
+        zone = zone[2:]
+    # 4: "implementations MUST NOT allow use of this format except for well-defined usages, such as
+    # sending to link-local addresses under prefix fe80::/10."
+    if not is_link_local:
+        raise ValueError("only a link-local IPv6 address has a zone")
+    if not _ZONE.fullmatch(zone):
+        raise ValueError("the zone of an IPv6 address is not one")
+    return f"{address}%{zone}"
+
+
+def without_zone(host: str) -> str:
+    """Return a host as it may be told to others.
+
+    RFC 6874, 4: a client "MUST remove any ZoneID attached to an outgoing URI, as it has only local
+    significance at the sending host."
+    """
+    return host.partition("%")[0] if ":" in host else host
+
+
+def certificate_name(host: str) -> str:
+    """Return the name of a host that its certificate has, and that SNI sends: no zone, no root dot.
+
+    RFC 6066, 3: "The hostname is represented as a byte string using ASCII encoding without a
+    trailing dot."
+    """
+    return without_zone(host[:-1] if host.endswith(".") and len(host) > 1 else host)
 
 
 def without_userinfo(url: str) -> str:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 import pytest
-from helpers import EchoListener, Recorder
+from helpers import EchoListener, Recorder, needs_poller
 from proxies import scripted
 from raw import TEXT, Never, RawServer, answer_bytes, row, soon
 
@@ -102,6 +102,53 @@ async def test_socket_factory_that_connects_by_name(net):
 
             with pytest.raises(ssl.SSLCertVerificationError):
                 await echo(net, "wss://example.org/", socket_factory=elsewhere)
+
+
+async def to_loopback(loop, host, port, *args):
+    """Stands for the resolver, which may not know ``localhost.`` and ``fe80::1%eth0``."""
+    return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+
+@needs_poller
+async def test_root_dot(net, proxies, monkeypatch):
+    """It stands in Host, and neither in SNI nor in a certificate (RFC 6066, 3)."""
+    if net.scheme == "ws":
+        return
+    names = []
+    context = net.certificates.server()
+    context.sni_callback = lambda tls, name, context: names.append(name)
+    monkeypatch.setattr("picows_c.connecting.resolve", to_loopback)
+    tls = {"ssl_context": net.certificates.client()}
+    over_https = {"proxy": proxies.url("https").replace("127.0.0.1", "localhost.")}
+    over_https["proxy_ssl_context"] = net.certificates.client()
+    # The loop's own servers forget who is still in a TLS handshake.
+    async with net.serve(lambda request: EchoListener(), ssl=context, transport="auto"):
+        for options in (
+            {},
+            {"server_hostname": "localhost."},
+            {"proxy": proxies.url("http"), "server_hostname": "localhost."},
+            {"server_hostname": "localhost", **over_https},
+        ):
+            with row(options):
+                host = "127.0.0.1" if "proxy" in options else "localhost."
+                transport = await echo(net, net.url(host=host), **tls, **options)
+                assert transport.request.headers["Host"] == f"{host}:{net.port}"
+    assert names == ["localhost"] * 4
+
+
+async def test_zone_of_an_ipv6_address(plain, monkeypatch):
+    """It finds the way, and nobody else hears of it (RFC 6874, 4)."""
+    asked = []
+
+    async def resolve(loop, host, port, *args):
+        asked.append(host)
+        return await to_loopback(loop, host, port)
+
+    monkeypatch.setattr("picows_c.connecting.resolve", resolve)
+    async with plain.serve(lambda request: EchoListener()):
+        transport = await echo(plain, plain.url(host="[fe80::1%25eth0]"))
+    assert asked == ["fe80::1%eth0"]
+    assert transport.request.headers["Host"] == f"[fe80::1]:{plain.port}"
 
 
 async def test_socket_factory_with_a_proxy(net, proxies):

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from picows_c import WSError, WSInvalidURL, WSParsedURL, ws_connect
-from picows_c.url import parse_url
+from picows_c.url import certificate_name, parse_url
 
 # url: host, port, path, query, resource name, Host header.
 GOOD = {
@@ -38,6 +38,12 @@ GOOD = {
     ),
     "ws://h/%C3%BC%20;a=(b)": ("h", 80, "/%C3%BC%20;a=(b)", "", "/%C3%BC%20;a=(b)", "h"),
     "ws://h//x": ("h", 80, "//x", "", "//x", "h"),
+    "ws://h.:81/": ("h.", 81, "/", "", "/", "h.:81"),
+    "ws://[FE80::A%25Eth0]/": ("fe80::a%Eth0", 80, "/", "", "/", "[fe80::a]"),
+    "ws://[fe80::a%25a.b-c]:81/": ("fe80::a%a.b-c", 81, "/", "", "/", "[fe80::a]:81"),
+    "ws://[fe80::a%eth0]/": ("fe80::a%eth0", 80, "/", "", "/", "[fe80::a]"),
+    "ws://[fe80::a%25]/": ("fe80::a%25", 80, "/", "", "/", "[fe80::a]"),
+    "ws://[febf::1%252]/": ("febf::1%2", 80, "/", "", "/", "[febf::1]"),
 }
 
 BAD = [
@@ -69,6 +75,14 @@ BAD = [
     "ws://h/\x7f",
     "ws://" + "a" * 64 + ".example/",
     "ws://a..b/",
+    "ws://./",
+    "ws://[::1%25lo]/",
+    "ws://[fec0::1%25eth0]/",
+    "ws://[fe80::1%]/",
+    "ws://[fe80::1%25a%00]/",
+    "ws://[fe80::1%25a%20b]/",
+    "ws://[fe80::1%25a%5D%C3%BC]/",
+    "ws://[fe80::g]/",
 ]
 
 
@@ -135,6 +149,19 @@ def test_frozen():
     # eq=False, as in picows: a URL is equal to itself only, and hashable.
     assert parsed != parse_url("ws://h/")
     assert parsed in {parsed}
+
+
+def test_zones_stay_here():
+    """RFC 6874, 4: they mean nothing to anybody else."""
+    parsed = parse_url("ws://[fe80::1%25eth0]:99/")
+    assert parsed.authority == "[fe80::1]:99"
+    assert certificate_name(parsed.host) == "fe80::1"
+
+
+def test_certificate_names():
+    names = {"h": "h", "h.": "h", "a.b.": "a.b", ".": ".", "": "", "127.0.0.1": "127.0.0.1"}
+    for host, name in names.items():
+        assert certificate_name(host) == name
 
 
 def test_made_by_hand():
