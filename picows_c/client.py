@@ -58,7 +58,7 @@ from .protocol import WSProtocol
 from .proxy import check_proxy, import_socks
 from .redirects import headers_for, redirect_of
 from .transport import WSTransport
-from .url import WSParsedURL, parse_url, without_userinfo
+from .url import WSParsedURL, ascii_name, parse_url, without_userinfo
 
 WSListenerFactory = Union[
     Callable[[], WSListener], Callable[[WSUpgradeRequest, WSUpgradeResponse], WSListener]
@@ -392,7 +392,7 @@ async def ws_connect(
         unix_path=unix_path,
         socket_options=check_socket_options(socket_options),
         resolving={name: given[name] for name in _RESOLVING if name in given},
-        server_hostname=given.get("server_hostname"),
+        server_hostname=_checked_hostname(given.get("server_hostname")),
         ssl_handshake_timeout=given.get("ssl_handshake_timeout"),
         ssl_shutdown_timeout=given.get("ssl_shutdown_timeout"),
     )
@@ -462,6 +462,18 @@ async def _open(
         max_redirects -= 1
         headers = headers_for(headers, url, target)
         url = target
+
+
+def _checked_hostname(name: Optional[str]) -> Optional[str]:
+    # Python would make IDNA 2003 of it.
+    if name is None or (isinstance(name, str) and name.isascii()):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"server_hostname must be str or None, not {type(name).__name__}")
+    try:
+        return ascii_name(name)
+    except ValueError as error:
+        raise ValueError(f"server_hostname {name!r}: {error}") from None
 
 
 def _choose_way(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
+import unicodedata
 import urllib.parse
 from dataclasses import dataclass
+from encodings.idna import nameprep
 from typing import Optional
 
 from .errors import WSInvalidURL
+from .extras import import_where_installed
 
 # gen-delims, sub-delims (RFC 3986, 2.2) and the percent sign: what an IRI's characters are
 # quoted around, so that what is quoted already stays as it is.
@@ -25,6 +28,10 @@ _PROXY_PORTS = {
     "socks5h": 1080,
 }
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_NOT_IN_NAME = re.compile(r"[^!-~]|[/?#@:\[\]\\]")
+# UTS 46, 6: sharp s and final sigma, which 2003 maps to others; and what it keeps although nobody
+# sees it. (Zero-width joiners and their like are of the category Cf.)
+_DEVIATIONS = "\xdf\u1e9e\u03c2\u115f\u1160\u17b4\u17b5\u180f\u3164\uffa0"
 # RFC 6874, 2, without percent-encoding, which Python's urllib does not accept in there.
 _ZONE = re.compile(r"[A-Za-z0-9._~\-]+")
 
@@ -122,7 +129,11 @@ def _parse(url: str, shown: str, ports: dict[str, int], wrong_scheme: str) -> WS
     if port == 0:
         raise WSInvalidURL(shown, "port 0 cannot be connected to")
     try:
-        host = _ipv6(host) if ":" in host else host.encode("idna").decode("ascii")
+        if ":" in host:
+            host = _ipv6(host)
+        else:
+            # urllib's lower case ends Greek words with another sigma than IDNA does.
+            host = ascii_name(host if host.isascii() else _host_as_given(parts.netloc))
     except ValueError as exc:
         raise WSInvalidURL(shown, f"host name: {exc}") from None
     # RFC 1035, 2.3.4: 255 octets with their lengths, which is 253 as text.
@@ -140,6 +151,44 @@ def _parse(url: str, shown: str, ports: dict[str, int], wrong_scheme: str) -> WS
         username=parts.username,
         password=parts.password,
     )
+
+
+def _host_as_given(netloc: str) -> str:
+    return netloc.rpartition("@")[2].partition(":")[0]
+
+
+def ascii_name(host: str) -> str:
+    """Return a host's name in lower case, and in ASCII (IDNA 2008, by UTS 46). Raises ValueError.
+
+    Without the package idna it is IDNA 2003 that Python knows: names for which the two differ are
+    refused.
+    """
+    if host.isascii():
+        name = host.encode("idna").decode("ascii")  # looks at the lengths
+    else:
+        idna = import_where_installed("idna")
+        if idna is not None:
+            name = idna.encode(host, uts46=True, transitional=False).decode("ascii")
+        elif _depends_on_idna(host):
+            raise ValueError(
+                "IDNA 2003 and 2008 make different names of it; for IDNA 2008 (RFC 5891) "
+                "pip install picows_c[idna]"
+            )
+        else:
+            name = host.encode("idna").decode("ascii")
+    if _NOT_IN_NAME.search(name):
+        raise ValueError("a character in it that no host name has")
+    return name.lower()
+
+
+def _depends_on_idna(host: str) -> bool:
+    """Return whether IDNA 2003 and 2008 may make different names of a host."""
+    # What today's Unicode does not know may have a meaning in that of the package.
+    if any(c in _DEVIATIONS or unicodedata.category(c) in ("Cn", "Cf") for c in host):
+        return True
+    # UTS 46, 4: what is mapped by today's Unicode; nameprep (RFC 3491) has that of 2002.
+    today = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", host).casefold())
+    return nameprep(host) != today
 
 
 def _ipv6(host: str) -> str:

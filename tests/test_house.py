@@ -40,7 +40,7 @@ PY_IMPORTS = {
     "deadlines": set(),
     "extensions": set(),
     "extras": set(),
-    "url": {"errors"},
+    "url": {"errors", "extras"},
     "listener": {"enums"},
     "stats": set(),
     "keepalive": {"enums", "listener"},

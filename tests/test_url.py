@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 
 import pytest
+from raw import Never, row
 
 from picows_c import WSError, WSInvalidURL, WSParsedURL, ws_connect
-from picows_c.url import certificate_name, parse_url
+from picows_c.url import ascii_name, certificate_name, parse_proxy_url, parse_url
 
 # url: host, port, path, query, resource name, Host header.
 GOOD = {
@@ -149,6 +151,95 @@ def test_frozen():
     # eq=False, as in picows: a URL is equal to itself only, and hashable.
     assert parsed != parse_url("ws://h/")
     assert parsed in {parsed}
+
+
+# name: by IDNA 2008, by IDNA 2003 where that is the same or cannot be something else.
+INTERNATIONAL = {
+    "m\xfcller.example": ("xn--mller-kva.example", True),
+    "M\xdcLLER.Example": ("xn--mller-kva.example", True),
+    "b\xfccher\u3002example": ("xn--bcher-kva.example", True),
+    "\u0392\u038c\u039b\u039f\u03a3.example": ("xn--nxasmq6b.example", True),
+    "fa\xdf.example": ("xn--fa-hia.example", False),
+    "FA\u1e9e.example": ("xn--fa-hia.example", False),
+    "\u03b2\u03cc\u03bb\u03bf\u03c2.example": ("xn--nxasmm1c.example", False),
+    "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example": (
+        "xn--mgba3gch31f060k.example",
+        False,
+    ),
+    "\u0dc1\u0dca\u200d\u0dbb\u0dd3.example": ("xn--10cl1a0b660p.example", False),
+    "a\u13a0.example": ("xn--a-28h.example", False),
+}
+
+
+def names_with_and_without_idna(monkeypatch):
+    """Yield how a name is made without the package, and how with it."""
+    real = importlib.import_module
+
+    def without(name, *args):
+        if name == "idna":
+            raise ImportError(name)
+        return real(name, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("picows_c.extras.importlib.import_module", without)
+        yield "without"
+    yield "with"
+
+
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+def test_international_names(need, monkeypatch, scheme):
+    need("idna", importlib.util.find_spec("idna"))
+    parse = parse_url if scheme == "ws" else parse_proxy_url
+    for installed in names_with_and_without_idna(monkeypatch):
+        for name, (expected, is_same) in INTERNATIONAL.items():
+            with row((installed, name)):
+                if installed == "with" or is_same:
+                    assert parse(f"{scheme}://user@{name}:99").host == expected
+                    continue
+                with pytest.raises(WSInvalidURL, match=r"picows_c\[idna\]"):
+                    parse(f"{scheme}://user@{name}:99")
+
+
+def test_no_name_leads_elsewhere_without_idna(need, monkeypatch):
+    """Each character of the first planes: what both standards take is one name, or refused."""
+    need("idna", importlib.util.find_spec("idna"))
+
+    def name(character):
+        try:
+            return ascii_name(f"a{character}b")
+        except ValueError:
+            return None
+
+    characters = [chr(i) for i in range(0x80, 0x20000) if not 0xD800 <= i < 0xE000]
+    without, with_it = (
+        list(map(name, characters)) for _ in names_with_and_without_idna(monkeypatch)
+    )
+    pairs = list(zip(characters, without, with_it))
+    assert [pair for pair in pairs if pair[1] and pair[2] and pair[1] != pair[2]] == []
+    # And nothing is refused without need.
+    assert sum(pair[1] is None and pair[2] is not None for pair in pairs) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["a\xa8b", "a\uff05\uff0fb", "a\u2603\ufe0f" * 40, "\u3002", "\xad"]
+)
+def test_names_that_nobody_has(monkeypatch, name):
+    for _ in names_with_and_without_idna(monkeypatch):
+        with pytest.raises(WSInvalidURL):
+            parse_url(f"ws://{name}/")
+
+
+async def test_server_hostname_is_international_too(need, monkeypatch):
+    need("idna", importlib.util.find_spec("idna"))
+    for installed in names_with_and_without_idna(monkeypatch):
+        if installed == "without":
+            with pytest.raises(ValueError, match=r"server_hostname .*picows_c\[idna\]"):
+                await ws_connect(Never(), "wss://127.0.0.1:1/", server_hostname="fa\xdf.example")
+        else:
+            with pytest.raises(ConnectionRefusedError):
+                await ws_connect(Never(), "wss://127.0.0.1:1/", server_hostname="fa\xdf.example")
+    with pytest.raises(TypeError, match="server_hostname"):
+        await ws_connect(Never(), "wss://127.0.0.1:1/", server_hostname=b"h")
 
 
 def test_zones_stay_here():
