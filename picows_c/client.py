@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import inspect
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -77,7 +79,7 @@ _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
 class ClientProtocol(WSProtocol):
     """A connection that this side opens."""
 
-    __slots__ = ("_data", "_factory", "_is_secure", "_opened", "_request")
+    __slots__ = ("_data", "_factory", "_is_secure", "_opened", "_request", "given_socket")
 
     def __init__(
         self,
@@ -91,6 +93,8 @@ class ClientProtocol(WSProtocol):
         self._is_secure = is_secure
         self._factory: Optional[WSListenerFactory] = factory
         self._request = request
+        # What socket_factory returned: another descriptor of the connection.
+        self.given_socket: Optional[socket.socket] = None
         # What is sent first; ValueError where the request would break.
         self._data = request.to_bytes()
         # None once it was waited for: an exception in it refers to frames that refer to us.
@@ -112,11 +116,22 @@ class ClientProtocol(WSProtocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Fail the handshake where it was not done."""
-        WSProtocol.connection_lost(self, exc)  # super() takes memory
+        try:
+            self._close_given_socket()
+        finally:
+            WSProtocol.connection_lost(self, exc)  # super() takes memory
         if self._is_awaited():
             error = WSHandshakeError("the peer closed the connection during the handshake")
             error.__cause__ = exc
             self._refuse(error)
+
+    def _close_given_socket(self) -> None:
+        sock, self.given_socket = self.given_socket, None
+        if sock is not None:
+            # The end has to reach the peer although somebody may hold yet another descriptor.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def _is_awaited(self) -> bool:
         return self._opened is not None and not self._opened.done()
@@ -306,7 +321,8 @@ async def ws_connect(
         what is to be connected to: the server, or the proxy. It returns a TCP socket, which is
         connected unless it is already; any other stream socket that is connected; or None for the
         usual way. Where the host has several addresses it is called for each that is tried; all
-        sockets but the one that connects first are closed. That one belongs to the connection.
+        sockets but the one that connects first are closed. That one stays usable, for
+        ``getsockname()`` or ``setsockopt()``, and is closed with the connection.
     :param unix_path: connect to this unix socket instead of the URL's host; a leading NUL makes it
         an abstract one (Linux).
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,664.

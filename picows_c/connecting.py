@@ -188,11 +188,14 @@ class Connector:
     async def connect(self, url: WSParsedURL, protocol: Any) -> None:
         """Connect ``protocol``, which has an ``abort()``, to a server.
 
-        Whatever goes wrong, cancelling included: the socket is closed, the protocol aborted.
+        Its ``given_socket``, which it closes when the connection is lost, becomes what
+        socket_factory returned. Whatever goes wrong, cancelling included: the socket is closed, the
+        protocol aborted.
         """
         proxy = self._proxy_for(url)
         tls = self._tls_for(url)
-        sock = await self._open_socket(url if proxy is None else proxy)
+        sock, given = await self._open_socket(url if proxy is None else proxy)
+        protocol.given_socket = given
         try:
             if proxy is not None and proxy.scheme in ("http", "https"):
                 await self._tunnel(sock, proxy, url, protocol, tls)
@@ -204,6 +207,8 @@ class Connector:
             # The loop's transports close themselves, but not at once.
             protocol.abort()
             sock.close()
+            if given is not None:
+                given.close()
             raise
 
     def _proxy_for(self, url: WSParsedURL) -> Optional[WSParsedURL]:
@@ -262,15 +267,25 @@ class Connector:
 
     # ---- sockets ----
 
-    async def _open_socket(self, url: WSParsedURL) -> socket.socket:
-        """Return a connected, non-blocking socket to a server or proxy."""
+    async def _open_socket(self, url: WSParsedURL) -> tuple[socket.socket, Optional[socket.socket]]:
+        """Return a connected, non-blocking socket to a server or proxy.
+
+        Beside it stands the object that socket_factory returned, None where it was not that: the
+        connection has a descriptor of its own, and who closes the other one does no harm.
+        """
         if self.unix_path is not None:
-            return await self._open_unix(self.unix_path)
+            return await self._open_unix(self.unix_path), None
         made = await self._ask_factory(url)
         if made is None:
-            return await self._connect_own(url)
+            return await self._connect_own(url), None
         self._check_made(made)
-        return made if is_connected(made) else await self._connect_made(url, made)
+        if not is_connected(made):
+            made = await self._connect_made(url, made)
+        try:
+            return _duplicate(made), made
+        except BaseException:
+            made.close()
+            raise
 
     async def _connect_own(self, url: WSParsedURL) -> socket.socket:
         family, proto, flags = (
@@ -376,6 +391,19 @@ class Connector:
         except BaseException:
             sock.close()
             raise
+
+
+def _duplicate(sock: socket.socket) -> socket.socket:
+    """Return another socket object, with a descriptor of its own, for the same connection."""
+    fd = socket.dup(sock.fileno())
+    try:
+        # Not sock.dup(): a subclass may have a constructor of its own.
+        own = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)
+    except BaseException:
+        socket.close(fd)
+        raise
+    own.setblocking(False)
+    return own
 
 
 def _bind(sock: socket.socket, addresses: list[AddressInfo]) -> None:

@@ -104,6 +104,146 @@ async def test_socket_factory_that_connects_by_name(net):
                 await echo(net, "wss://example.org/", socket_factory=elsewhere)
 
 
+class Given:
+    """A socket_factory, and the socket that it returned; a class of its own, as users have."""
+
+    class Socket(socket.socket):
+        def __init__(self, family):
+            super().__init__(family)
+
+    def __init__(self, is_connected=False):
+        self.is_connected = is_connected
+        self.sock = None
+
+    def __call__(self, url):
+        self.sock = self.Socket(socket.AF_INET)
+        if self.is_connected:
+            self.sock.connect((url.host, url.port))
+        return self.sock
+
+
+class Seeing(Recorder):
+    """Looks at the given socket when the connection is over."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+        self.last = None
+
+    def on_ws_disconnected(self, transport):
+        self.last = self.given.sock.fileno()
+        super().on_ws_disconnected(transport)
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+async def test_given_socket_stays_usable(net, is_connected):
+    given = Given(is_connected)
+    async with net.serve(lambda request: EchoListener()):
+        transport, listener = await soon(net.connect(lambda: Seeing(given), socket_factory=given))
+        sock = given.sock
+        assert sock.fileno() >= 0
+        assert sock.getpeername() == ("127.0.0.1", net.port)
+        underlying = transport.underlying_transport
+        assert sock.getsockname() == underlying.get_extra_info("sockname")
+        # It is the same socket, not the same descriptor.
+        sock.setsockopt(*OPTION)
+        seen = underlying.get_extra_info("socket")
+        assert seen.fileno() != sock.fileno()
+        assert seen.getsockopt(*OPTION[:2]) == sock.getsockopt(*OPTION[:2])
+        transport.send(TEXT, "x" * 300_000)
+        assert bytes(await soon(listener.frames.get())) == b"x" * 300_000
+        transport.disconnect(False)
+        await soon(listener.disconnected.wait())
+        assert listener.last == sock.fileno() == -1
+
+
+async def test_given_socket_behind_proxies(net, proxies):
+    async with net.serve(lambda request: EchoListener()):
+        for kind in ("http", "https", "socks5"):
+            given = Given()
+            options = {"proxy": proxies.url(kind), "socket_factory": given}
+            if kind == "https":
+                options["proxy_ssl_context"] = net.certificates.client()
+            transport, listener = await soon(net.connect(lambda g=given: Seeing(g), **options))
+            assert given.sock.getpeername()[1] == proxies.ports[kind, False]
+            transport.disconnect(False)
+            await soon(listener.disconnected.wait())
+            assert listener.last == given.sock.fileno() == -1
+
+
+async def test_given_socket_that_the_user_closes(net):
+    """Nothing happens to the connection, nor to who gets the descriptor's number."""
+    given = Given()
+    async with net.serve(lambda request: EchoListener()):
+        transport, listener = await soon(net.connect(Recorder, socket_factory=given))
+        number = given.sock.fileno()
+        given.sock.close()
+        others = [socket.socket(), *socket.socketpair()]
+        try:
+            assert number in [other.fileno() for other in others]
+            transport.send(TEXT, "hello")
+            assert bytes(await soon(listener.frames.get())) == b"hello"
+            transport.disconnect(False)
+            await soon(listener.disconnected.wait())
+            await asyncio.sleep(0)
+            others[1].sendall(b"still here")
+            assert others[2].recv(100) == b"still here"
+            others[0].getsockname()
+        finally:
+            for other in others:
+                other.close()
+
+
+@pytest.mark.parametrize("end", ["disconnect", "graceful", "close"])
+async def test_end_reaches_the_peer_although_somebody_holds_a_copy(net, end):
+    given = Given()
+    async with RawServer(net) as server:
+        connecting = asyncio.ensure_future(net.connect(Recorder, socket_factory=given))
+        peer = await server.upgrade()
+        transport, listener = await soon(connecting)
+        with socket.socket(fileno=socket.dup(given.sock.fileno())) as copy:
+            if end == "close":
+                transport.send_close(1000)
+                await peer.expect_close(1000)
+                peer.write(peer.close_frame(1000))
+                peer.writer.close()
+            else:
+                transport.disconnect(end == "graceful")
+            await peer.gone()
+            await soon(listener.disconnected.wait())
+            assert given.sock.fileno() == -1
+            with pytest.raises(OSError):
+                copy.getpeername()
+
+
+async def test_given_socket_when_it_fails(net):
+    """Refused, cancelled, or TLS that fails: closed before ws_connect ends."""
+    given = Given()
+    async with net.serve(lambda request: None):
+        with pytest.raises(WSHandshakeError):
+            await soon(net.connect(Never(), socket_factory=given))
+        await asyncio.sleep(0)
+        assert given.sock.fileno() == -1
+    if net.scheme == "wss":
+        async with RawServer(net):
+            given = Given()
+            context = ssl.create_default_context()
+            with pytest.raises(ssl.SSLError):
+                await soon(net.connect(Never(), socket_factory=given, ssl_context=context))
+            assert given.sock.fileno() == -1
+    async with RawServer(net) as server:
+        given = Given()
+        connecting = asyncio.ensure_future(net.connect(Never(), socket_factory=given))
+        peer = await server.accept()
+        await peer.read_head()
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await peer.gone()
+        await asyncio.sleep(0)
+        assert given.sock.fileno() == -1
+
+
 async def to_loopback(loop, host, port, *args):
     """Stands for the resolver, which may not know ``localhost.`` and ``fe80::1%eth0``."""
     return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
