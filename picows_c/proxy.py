@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import socket
 import urllib.parse
@@ -19,6 +20,9 @@ MAX_PROXY_HEAD = 64 * 1024
 # HTTP/1.0 is what many proxies answer with.
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\Z")
 
+# RFC 9112, 2.2: "a recipient MAY recognize a single LF as a line terminator".
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
 _EARLY = "data came before the handshake began"
 
 # RFC 1929, 2: the lengths are one octet each.
@@ -26,6 +30,11 @@ _MAX_SOCKS_NAME = 255
 
 # python-socks has a limit of its own, 60 s unless told otherwise; ours is open_timeout.
 _NO_LIMIT = 10.0**7
+
+# In no_proxy: 10.0.0.0/8, fd00::/8, [fd00::]/8, perhaps with a port behind it.
+_NETWORK = re.compile(
+    r"\[?(?P<address>[0-9A-Fa-f.:]+)\]?/(?P<mask>[0-9.]+)\]?(?::(?P<port>[0-9]{1,5}))?"
+)
 
 # What may stand in the environment, in the order in which it is asked.
 _ENVIRONMENT = {"ws": ("ws", "http", "socks", "all"), "wss": ("wss", "https", "socks", "all")}
@@ -45,8 +54,10 @@ def proxy_of_environment(url: WSParsedURL) -> Optional[WSParsedURL]:
     """Return the proxy that the environment names for ``url``, None for none.
 
     wss_proxy, https_proxy, socks_proxy, all_proxy for wss, ws_proxy, http_proxy, socks_proxy,
-    all_proxy for ws; no_proxy as urllib understands it. Raises WSInvalidURL.
+    all_proxy for ws; no_proxy as urllib understands it, and with networks. Raises WSInvalidURL.
     """
+    if _is_in_networks(url, urllib.request.getproxies_environment().get("no", "")):
+        return None
     for name in (url.authority, without_zone(url.host)):
         if urllib.request.proxy_bypass(name):
             return None
@@ -65,6 +76,25 @@ def proxy_of_environment(url: WSParsedURL) -> Optional[WSParsedURL]:
         # The latter is how urllib reports macOS's settings.
         scheme = "socks5"
     return check_proxy(f"{scheme}://{rest}")
+
+
+def _is_in_networks(url: WSParsedURL, no_proxy: str) -> bool:
+    """Return whether the host is an address in one of the networks that no_proxy names."""
+    try:
+        address = ipaddress.ip_address(without_zone(url.host))
+    except ValueError:
+        return False
+    for entry in no_proxy.split(","):
+        found = _NETWORK.fullmatch(entry.strip())
+        if found is None or (found["port"] and int(found["port"]) != url.port):
+            continue
+        try:
+            network = ipaddress.ip_network(f"{found['address']}/{found['mask']}", strict=False)
+        except ValueError:
+            continue
+        if address in network:
+            return True
+    return False
 
 
 # ---- HTTP ----
@@ -101,7 +131,8 @@ class Tunnel(asyncio.Protocol):
         if self._head is None:
             self._spoke_early = True
             return
-        self._head += data
+        kept = b"\r" if self._head.endswith(b"\r") else b""
+        self._head += _BARE_LF.sub(b"\r\n", kept + data)[len(kept) :]
         end = self._head.find(b"\r\n\r\n")
         if (end + 4 if end >= 0 else len(self._head)) > MAX_PROXY_HEAD:
             self._fail(f"the head of its answer exceeds {MAX_PROXY_HEAD} bytes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import importlib
 import socket
 import ssl
@@ -282,6 +283,58 @@ async def test_bad_answers_of_http_proxies(plain, certificates, secure):
             assert f"127.0.0.1:{port}" in str(caught.value)
             if status is not None:
                 assert caught.value.raw_header == answer.partition(b"\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+async def test_answers_in_bare_lf(net, pieces):
+    """RFC 9112, 2.2 lets us take them; they were waited for until the timeout."""
+    answers = {
+        "LF": b"HTTP/1.1 200 OK\nVia: x\n\n",
+        "mixed": b"HTTP/1.0 200 OK\r\nVia: x\n\r\n",
+        "end": b"HTTP/1.0 200 OK\r\n\n",
+        "CRLF": b"HTTP/1.0 200 OK\r\n\r\n",
+    }
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        there, back = await asyncio.open_connection("127.0.0.1", net.port)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answer = answers[name]
+        for part in [bytes([b]) for b in answer] if pieces else [answer]:
+            writer.write(part)
+            await asyncio.sleep(0)
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async def pump(source, target):
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(10_000):
+                target.write(data)
+        target.close()
+
+    async with net.serve(lambda request: EchoListener()), scripted(script) as port:
+        for name in answers:
+            with row(name):
+                await echo(net, proxy=f"http://127.0.0.1:{port}")
+
+
+async def test_refusals_in_bare_lf(plain):
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Auth\nProxy-Authenticate: Basic\n\n<html>\n")
+        await reader.read()  # it does not close
+
+    async with scripted(script) as port:
+        with pytest.raises(WSProxyError, match="status 407") as caught:
+            await soon(
+                ws_connect(
+                    Never(),
+                    "ws://127.0.0.1:1/",
+                    proxy=f"http://127.0.0.1:{port}",
+                    open_timeout=None,
+                    transport=plain.way,
+                )
+            )
+        assert caught.value.raw_header == b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic"
 
 
 async def test_the_largest_head(plain):
@@ -602,6 +655,31 @@ ENVIRONMENT = [
     ({"all_proxy": "http://p", "no_proxy": "h:81"}, "ws://h", "http://p"),
     ({"all_proxy": "http://p", "no_proxy": "::1"}, "ws://[::1]:9", None),
     ({"all_proxy": "http://p", "no_proxy": "[::1]"}, "ws://[::1]:9", None),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "ws://10.1.2.3", None),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "wss://10.255.255.255:9", None),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "ws://11.0.0.0", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "ws://10.1.2.3.example", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "ws://[::10.1.2.3]", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.9.9.9/255.0.0.0"}, "ws://10.1.2.3", None),
+    ({"all_proxy": "http://p", "no_proxy": "x, 192.168.1.7/30 ,y"}, "ws://192.168.1.4", None),
+    ({"all_proxy": "http://p", "no_proxy": "192.168.1.7/30"}, "ws://192.168.1.8", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "192.168.1.7/32"}, "ws://192.168.1.7", None),
+    ({"all_proxy": "http://p", "no_proxy": "0.0.0.0/0"}, "ws://1.2.3.4", None),
+    ({"all_proxy": "http://p", "no_proxy": "0.0.0.0/0"}, "ws://h", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8:81"}, "ws://10.1.2.3:81", None),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8:81"}, "ws://10.1.2.3", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8:443"}, "wss://10.1.2.3", None),
+    ({"all_proxy": "http://p", "no_proxy": "fd00::/8"}, "ws://[fdab::1]:9", None),
+    ({"all_proxy": "http://p", "NO_PROXY": "[fd00::]/8"}, "ws://[fdab::1]", None),
+    ({"all_proxy": "http://p", "no_proxy": "[fd00::]/8:9"}, "ws://[fdab::1]:9", None),
+    ({"all_proxy": "http://p", "no_proxy": "[fd00::/8]:9"}, "ws://[fdab::1]:8", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "fd00::/8"}, "ws://[fe80::1]", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "fe80::/10"}, "ws://[fe80::1%25eth0]", None),
+    (
+        {"all_proxy": "http://p", "no_proxy": "10.0.0.0/99,a/b,/8,1.2.3/8"},
+        "ws://10.1.2.3",
+        "http://p",
+    ),
     ({"all_proxy": ""}, "ws://h", None),
 ]
 
