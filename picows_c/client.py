@@ -122,7 +122,8 @@ class ClientProtocol(WSProtocol):
             WSProtocol.connection_lost(self, exc)  # super() takes memory
         if self._is_awaited():
             error = WSHandshakeError("the peer closed the connection during the handshake")
-            error.__cause__ = exc
+            # Not all that aiofastnet 1.2 tells is an exception.
+            error.__cause__ = exc if isinstance(exc, BaseException) else None
             self._refuse(error)
 
     def _close_given_socket(self) -> None:

@@ -20,6 +20,9 @@ MAX_PROXY_HEAD = 64 * 1024
 # HTTP/1.0 is what many proxies answer with.
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\Z")
 
+_BEGINS = b"HTTP/1."
+_NOT_HTTP = "its answer is not HTTP/1.1"
+
 # RFC 9112, 2.2: "a recipient MAY recognize a single LF as a line terminator".
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
@@ -133,6 +136,10 @@ class Tunnel(asyncio.Protocol):
             return
         kept = b"\r" if self._head.endswith(b"\r") else b""
         self._head += _BARE_LF.sub(b"\r\n", kept + data)[len(kept) :]
+        if not self._head.startswith(_BEGINS[: len(self._head)]):
+            # Whoever this is may wait for us now.
+            self._fail(_NOT_HTTP, None, bytes(self._head))
+            return
         end = self._head.find(b"\r\n\r\n")
         if (end + 4 if end >= 0 else len(self._head)) > MAX_PROXY_HEAD:
             self._fail(f"the head of its answer exceeds {MAX_PROXY_HEAD} bytes")
@@ -146,7 +153,7 @@ class Tunnel(asyncio.Protocol):
         """Decide what the answer means."""
         found = _STATUS_LINE.match(head.partition(b"\r\n")[0])
         if found is None:
-            self._fail("its answer is not HTTP/1.1", None, head)
+            self._fail(_NOT_HTTP, None, head)
             return
         status = int(found[1])
         # "Any 2xx (Successful) response indicates that the sender ... will switch to tunnel mode".
@@ -176,12 +183,19 @@ class Tunnel(asyncio.Protocol):
             self._successor.connection_lost(exc)
             return
         error = WSProxyError(_said(self._proxy, "it closed the connection before it answered"))
-        error.__cause__ = exc
+        # Not all that aiofastnet 1.2 tells is an exception.
+        error.__cause__ = exc if isinstance(exc, BaseException) else None
         self._give_up(error)
 
     async def opened(self) -> None:
         """Wait until the proxy has agreed. Raises WSProxyError."""
         await self._open
+        self._check_silence()
+
+    def _check_silence(self) -> None:
+        """Nobody behind the proxy was asked anything: what is said there is lost for TLS, too."""
+        if self._spoke_early:
+            raise WSProxyError(_said(self._proxy, _EARLY))
 
     def hand_over(self, transport: asyncio.Transport, successor: asyncio.BaseProtocol) -> None:
         """Make ``successor`` the protocol of what is now the way to the server.
@@ -189,8 +203,7 @@ class Tunnel(asyncio.Protocol):
         Raises WSProxyError where it broke meanwhile, or where something was said on it although
         nobody behind the proxy was asked anything.
         """
-        if self._spoke_early:
-            raise WSProxyError(_said(self._proxy, _EARLY))
+        self._check_silence()
         if self._lost or transport.is_closing():
             raise WSProxyError(_said(self._proxy, "the way through it was closed"))
         self._successor = successor

@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import socket
 import ssl
+import struct
 import sys
 
 import pytest
@@ -390,6 +391,119 @@ async def test_proxy_that_speaks_before_tls(plain, certificates, together):
             )
 
 
+def reset(writer):
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
+# What a proxy does after its 200, None: at once; and after it has had some of the ClientHello.
+LIES = {
+    "close": (lambda writer: writer.close(), ConnectionError),
+    "reset": (reset, ConnectionError),
+    "HTTP": (lambda writer: writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n"), ssl.SSLError),
+    "half a record": (
+        lambda writer: writer.write(b"\x16\x03\x03\x00\x50abc"),
+        ConnectionError,
+        ssl.SSLError,
+    ),
+    "alert": (lambda writer: writer.write(b"\x15\x03\x03\x00\x02\x02\x28"), ssl.SSLError),
+}
+
+
+@pytest.mark.parametrize("kind", ["http", "https"])
+async def test_proxy_that_lies(certificates, way, kind):
+    """It agrees, and there is no TLS behind it: the error comes at once, and all is closed."""
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        if waits:
+            await reader.read(10)
+        LIES[name][0](writer)
+        if name == "half a record":
+            writer.close()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while await reader.read(10_000):
+                pass
+        writer.close()
+        ended.set()
+
+    options = {"ssl_context": certificates.client(), "transport": way, "open_timeout": None}
+    if kind == "https":
+        options["proxy_ssl_context"] = certificates.client()
+    async with scripted(script, certificates.server() if kind == "https" else None) as port:
+        for name, (_, *errors) in LIES.items():
+            for waits in (True, False):
+                ended = asyncio.Event()
+                with row((name, waits)), pytest.raises((*errors, WSProxyError)):
+                    await soon(
+                        ws_connect(
+                            Never(),
+                            "wss://127.0.0.1:1/",
+                            proxy=f"{kind}://127.0.0.1:{port}",
+                            **options,
+                        )
+                    )
+                await soon(ended.wait())
+
+
+@pytest.mark.parametrize("kind", ["http", "https"])
+async def test_tls_that_cannot_be_started(certificates, way, kind, monkeypatch):
+    """Whatever is raised there is the user's to see, and the connection to the proxy ends."""
+
+    async def failing(self, transport, protocol, tls):
+        raise TypeError("no TLS here")
+
+    for name in ("LoopWay", "PollerWay"):
+        monkeypatch.setattr(f"picows_c.connecting.{name}.start_tls", failing)
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await reader.read()
+        writer.close()
+        ended.set()
+
+    ended = asyncio.Event()
+    options = {} if kind == "http" else {"proxy_ssl_context": certificates.client()}
+    async with scripted(script, certificates.server() if kind == "https" else None) as port:
+        with pytest.raises(TypeError, match="no TLS here"):
+            await soon(
+                ws_connect(
+                    Never(),
+                    "wss://127.0.0.1:1/",
+                    proxy=f"{kind}://127.0.0.1:{port}",
+                    open_timeout=None,
+                    transport=way,
+                    **options,
+                )
+            )
+        await soon(ended.wait())
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x03\0\2\2\x28", b"H2"])
+async def test_who_is_no_http_proxy_is_not_waited_for(plain, said):
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in said:
+            writer.write(bytes([byte]))
+        await reader.read()
+
+    async with scripted(script) as port:
+        with pytest.raises(WSProxyError, match="not HTTP"):
+            await soon(
+                ws_connect(
+                    Never(),
+                    "ws://127.0.0.1:1/",
+                    proxy=f"http://127.0.0.1:{port}",
+                    open_timeout=None,
+                    transport=plain.way,
+                )
+            )
+
+
 class Wire:
     """What a Tunnel needs of a transport."""
 
@@ -452,6 +566,15 @@ async def test_what_happens_between_the_answer_and_the_successor():
     with pytest.raises(WSProxyError, match="was closed"):
         tunnel.hand_over(wire, successor)
     assert successor.heard == []
+
+
+async def test_loss_that_is_told_by_a_class():
+    """As aiofastnet 1.2 does: it ends the waiting."""
+    tunnel = Tunnel(asyncio.get_running_loop(), parse_proxy_url("http://p"), parse_url("ws://h"))
+    tunnel.connection_made(Wire())
+    tunnel.connection_lost(ConnectionResetError)
+    with pytest.raises(WSProxyError, match="closed the connection"):
+        await soon(tunnel.opened())
 
 
 async def test_socks4_and_a_name_that_is_none(plain, proxies, monkeypatch):
