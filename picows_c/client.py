@@ -60,7 +60,7 @@ from .protocol import WSProtocol
 from .proxy import check_proxy, import_socks
 from .redirects import headers_for, redirect_of
 from .transport import WSTransport
-from .url import WSParsedURL, ascii_name, parse_url, without_userinfo
+from .url import WSParsedURL, ascii_name, parse_url, shown_url
 
 WSListenerFactory = Union[
     Callable[[], WSListener], Callable[[WSUpgradeRequest, WSUpgradeResponse], WSListener]
@@ -467,15 +467,13 @@ async def _open(
             if target.origin != url.origin:
                 if connector.unix_path is not None:
                     raise WSHandshakeError(
-                        f"cannot follow redirect from a unix socket to {target.url}",
+                        f"cannot follow redirect from a unix socket to {shown_url(target.url)}",
                         error.raw_header,
                         error.raw_body,
                         error.response,
                     ) from error
                 connector = dataclasses.replace(connector, server_hostname=None)
-        options.logger.info(
-            "%s redirects to %s", without_userinfo(url.url), without_userinfo(target.url)
-        )
+        options.logger.info("%s redirects to %s", shown_url(url.url), shown_url(target.url))
         max_redirects -= 1
         headers = headers_for(headers, url, target)
         url = target

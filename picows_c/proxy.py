@@ -274,8 +274,9 @@ def import_socks() -> tuple[Any, Any]:
 
 def _socks_credentials(proxy: WSParsedURL) -> tuple[str, str]:
     """Return user name and password; ValueError for what the protocol cannot carry."""
-    user = urllib.parse.unquote(proxy.username or "", errors="strict")
-    password = urllib.parse.unquote(proxy.password or "", errors="strict")
+    # What is no UTF-8 is not ASCII either.
+    user = urllib.parse.unquote(proxy.username or "", errors="replace")
+    password = urllib.parse.unquote(proxy.password or "", errors="replace")
     if not (user + password).isascii() or "\0" in user + password:
         raise ValueError("user name and password of a SOCKS proxy must be ASCII")
     if max(len(user), len(password)) > _MAX_SOCKS_NAME:

@@ -337,7 +337,7 @@ def test_refused(command):
         (["http://127.0.0.1/"], "scheme isn't ws or wss"),
         (["ws://127.0.0.1:99999/"], "isn't a valid URL"),
         ([], "required: URL"),
-        (["-H", "no colon", "ws://127.0.0.1/"], "is not 'Name: value'"),
+        (["-H", "no colon", "ws://127.0.0.1/"], "a header is 'Name: value'"),
         (["-H", "X: a\rb", "ws://127.0.0.1/"], "header"),
         (["-s", "a b", "ws://127.0.0.1/"], "subprotocol"),
         (["--open-timeout", "-1", "ws://127.0.0.1/"], "open_timeout"),

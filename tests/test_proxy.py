@@ -397,7 +397,7 @@ def reset(writer):
     writer.transport.abort()
 
 
-# What a proxy does after its 200, None: at once; and after it has had some of the ClientHello.
+# What a proxy does behind its 200, and what may become of that.
 LIES = {
     "close": (lambda writer: writer.close(), ConnectionError),
     "reset": (reset, ConnectionError),

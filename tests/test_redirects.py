@@ -322,5 +322,5 @@ async def test_log_has_no_credentials(plain, caplog):
     site = Site({"/": "/two"})
     async with sites(plain, site):
         await arrive(plain, host="user:secret@127.0.0.1")
-    assert f"ws://127.0.0.1:{plain.port}/ redirects to" in caplog.text
+    assert f"ws://***@127.0.0.1:{plain.port}/ redirects to" in caplog.text
     assert "secret" not in caplog.text
