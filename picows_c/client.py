@@ -51,6 +51,7 @@ from .options import (
     ConnectionOptions,
     WSLoggerLike,
     WSSocketOptions,
+    check_port,
     check_socket_options,
     check_timeout,
     check_tls_context,
@@ -270,7 +271,8 @@ async def ws_connect(
     :param url: ``ws://[user:password@]host[:port]/path?query`` or ``wss://...``; user name and
         password, percent-decoded, become an ``Authorization: Basic`` (RFC 7617) unless
         extra_headers has an Authorization.
-    :param ssl_context: for wss; ``ssl.create_default_context()`` by default.
+    :param ssl_context: for wss, and only there; ``ssl.create_default_context()`` by default, also
+        where a ws URL redirects to wss.
     :param disconnect_on_exception: whether an exception of ``on_ws_frame`` ends the connection.
     :param open_timeout: seconds for everything together: name resolution, TCP, proxy, TLS, HTTP
         and redirects; None for no limit.
@@ -383,6 +385,8 @@ async def ws_connect(
     offer = None if options.deflate is None else make_offer(options.deflate)
     headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent, offer)
     check_tls_context("client", "ssl_context", ssl_context)
+    if ssl_context is not None and not parsed.is_secure:
+        raise ValueError("ssl_context is only meaningful with a wss URL, and this one is ws")
     check_tls_context("client", "proxy_ssl_context", proxy_ssl_context)
     way_through = _checked_proxy(proxy, proxy_ssl_context)
     if socket_factory is not None and not callable(socket_factory):
@@ -431,6 +435,8 @@ def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
             check_timeout(name, value)
         if name == _DELAY:
             _check_delay(value)
+        if name == "local_addr" and value is not None:
+            check_port("the port of local_addr", value[1])
     # Without a delay, attempts do not overlap; where it is not given, they do.
     return {name: value for name, value in kwargs.items() if value is not None or name == _DELAY}
 

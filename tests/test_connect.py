@@ -23,6 +23,7 @@ from picows_c import (
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
     ws_connect,
+    ws_create_server,
 )
 
 HAS_UNIX = hasattr(socket, "AF_UNIX")
@@ -500,6 +501,29 @@ async def test_tls_options_without_tls(plain):
     }.items():
         with row(name), pytest.raises(ValueError, match=rf"{name} .* wss"):
             await plain.connect(Never(), **{name: value})
+
+
+async def test_ssl_context_without_tls(plain, certificates):
+    """It was ignored in silence."""
+    plain.port = 1
+    for options in ({}, {"proxy": "http://127.0.0.1:1"}):
+        with pytest.raises(ValueError, match=r"ssl_context .* wss"):
+            await plain.connect(Never(), ssl_context=certificates.client(), **options)
+
+
+@pytest.mark.parametrize("port", [65536, 99999, -1, 2**40])
+async def test_ports_that_are_none(plain, port):
+    for host in ("127.0.0.1", "localhost"):
+        with pytest.raises(ValueError, match="port"):
+            await ws_connect(Never(), f"ws://{host}:{port}/", transport=plain.way)
+        with pytest.raises(ValueError, match="port"):
+            await ws_create_server(Never(), host, port, transport=plain.way)
+        plain.port = 1
+        with pytest.raises(ValueError, match=f"port of local_addr .* {port}"):
+            await plain.connect(Never(), local_addr=(host, port))
+    proxy = f"http://127.0.0.1:{port}"
+    with pytest.raises(ValueError, match="port"):
+        await ws_connect(Never(), "ws://127.0.0.1:1/", proxy=proxy, transport=plain.way)
 
 
 async def test_tls_timeouts_of_another_kind():
