@@ -118,7 +118,8 @@ class ClientProtocol(WSProtocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Fail the handshake where it was not done."""
         try:
-            self._close_given_socket()
+            if self.given_socket is not None:
+                self._close_given_socket()
         finally:
             WSProtocol.connection_lost(self, exc)  # super() takes memory
         if self._is_awaited():
