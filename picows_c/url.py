@@ -217,11 +217,11 @@ def _ipv6(host: str) -> str:
     """Return an IPv6 address, its zone behind a bare "%". Raises ValueError."""
     address, percent, zone = host.partition("%")
     try:
-        is_link_local = ipaddress.IPv6Address(address).is_link_local
+        parsed = ipaddress.IPv6Address(address)
     except ValueError:
-        address = ""
-    if not address:
-        raise ValueError("it is no IPv6 address")
+        parsed = None
+    if parsed is None:
+        raise ValueError("it is no IPv6 address")  # not ipaddress's text, which quotes it
     if not percent:
         return address
     # RFC 6874, 2: the zone stands behind "%25"; 3: a bare "%" may be accepted, too.
@@ -229,7 +229,7 @@ def _ipv6(host: str) -> str:
         zone = zone[2:]
     # 4: "implementations MUST NOT allow use of this format except for well-defined usages, such as
     # sending to link-local addresses under prefix fe80::/10."
-    if not is_link_local:
+    if not parsed.is_link_local:
         raise ValueError("only a link-local IPv6 address has a zone")
     if not _ZONE.fullmatch(zone):
         raise ValueError("the zone of an IPv6 address is not one")

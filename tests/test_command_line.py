@@ -348,7 +348,7 @@ def test_refused(command):
         (["bench", "--connections", "0", "ws://127.0.0.1/"], "--connections must be above 0"),
         (["bench", "--count", "0", "ws://127.0.0.1/"], "--count"),
         (["bench", "--count", "1", "--seconds", "1", "ws://127.0.0.1/"], "not allowed with"),
-        (["serve", "--port", "99999"], "0-65535"),
+        (["serve", "--port", "99999"], "0 to 65535"),
         (["serve", "--key", "k"], "--key needs --cert"),
         (["serve", "--cert", "/does/not/exist"], "/does/not/exist"),
         (["serve", "-s", "a b"], "subprotocol"),
