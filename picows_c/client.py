@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -48,6 +50,7 @@ from .options import (
     ConnectionOptions,
     WSLoggerLike,
     WSSocketOptions,
+    check_port,
     check_socket_options,
     check_timeout,
     check_tls_context,
@@ -57,7 +60,7 @@ from .protocol import WSProtocol
 from .proxy import check_proxy, import_socks
 from .redirects import headers_for, redirect_of
 from .transport import WSTransport
-from .url import WSParsedURL, parse_url, without_userinfo
+from .url import WSParsedURL, ascii_name, parse_url, shown_url
 
 WSListenerFactory = Union[
     Callable[[], WSListener], Callable[[WSUpgradeRequest, WSUpgradeResponse], WSListener]
@@ -66,14 +69,8 @@ WSListenerFactory = Union[
 DEFAULT_MAX_REDIRECTS = 5
 
 # loop.create_connection()'s keywords that stay: for finding the host, and for TLS.
-_RESOLVING = (
-    "family",
-    "proto",
-    "flags",
-    "local_addr",
-    "happy_eyeballs_delay",
-    "interleave",
-)
+_DELAY = "happy_eyeballs_delay"
+_RESOLVING = ("family", "proto", "flags", "local_addr", _DELAY, "interleave")
 _TLS_TIMES = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
 _TLS = ("server_hostname", *_TLS_TIMES)
 _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
@@ -82,7 +79,7 @@ _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
 class ClientProtocol(WSProtocol):
     """A connection that this side opens."""
 
-    __slots__ = ("_data", "_factory", "_is_secure", "_opened", "_request")
+    __slots__ = ("_data", "_factory", "_is_secure", "_opened", "_request", "given_socket")
 
     def __init__(
         self,
@@ -96,6 +93,8 @@ class ClientProtocol(WSProtocol):
         self._is_secure = is_secure
         self._factory: Optional[WSListenerFactory] = factory
         self._request = request
+        # What socket_factory returned: another descriptor of the connection.
+        self.given_socket: Optional[socket.socket] = None
         # What is sent first; ValueError where the request would break.
         self._data = request.to_bytes()
         # None once it was waited for: an exception in it refers to frames that refer to us.
@@ -116,11 +115,24 @@ class ClientProtocol(WSProtocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Fail the handshake where it was not done."""
-        WSProtocol.connection_lost(self, exc)  # super() takes memory
+        try:
+            if self.given_socket is not None:
+                self._close_given_socket()
+        finally:
+            WSProtocol.connection_lost(self, exc)  # super() takes memory
         if self._is_awaited():
             error = WSHandshakeError("the peer closed the connection during the handshake")
-            error.__cause__ = exc
+            # Not all that aiofastnet 1.2 tells is an exception.
+            error.__cause__ = exc if isinstance(exc, BaseException) else None
             self._refuse(error)
+
+    def _close_given_socket(self) -> None:
+        sock, self.given_socket = self.given_socket, None
+        if sock is not None:
+            # The end has to reach the peer although somebody may hold yet another descriptor.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def _is_awaited(self) -> bool:
         return self._opened is not None and not self._opened.done()
@@ -247,7 +259,8 @@ async def ws_connect(
     :param url: ``ws://[user:password@]host[:port]/path?query`` or ``wss://...``; user name and
         password, percent-decoded, become an ``Authorization: Basic`` (RFC 7617) unless
         extra_headers has an Authorization.
-    :param ssl_context: for wss; ``ssl.create_default_context()`` by default.
+    :param ssl_context: for wss, and only there; ``ssl.create_default_context()`` by default, also
+        where a ws URL redirects to wss.
     :param disconnect_on_exception: whether an exception of ``on_ws_frame`` ends the connection.
     :param open_timeout: seconds for everything together: name resolution, TCP, proxy, TLS, HTTP
         and redirects; None for no limit.
@@ -298,7 +311,9 @@ async def ws_connect(
     :param socket_factory: ``f(url)``, plain or a coroutine function, called for each attempt with
         what is to be connected to: the server, or the proxy. It returns a TCP socket, which is
         connected unless it is already; any other stream socket that is connected; or None for the
-        usual way. The socket belongs to the connection from then on.
+        usual way. Where the host has several addresses it is called for each that is tried; all
+        sockets but the one that connects first are closed. That one stays usable, for
+        ``getsockname()`` or ``setsockopt()``, and is closed with the connection.
     :param unix_path: connect to this unix socket instead of the URL's host; a leading NUL makes it
         an abstract one (Linux).
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,664.
@@ -315,7 +330,9 @@ async def ws_connect(
     :param kwargs: as for ``loop.create_connection()``: family, flags, proto, local_addr,
         happy_eyeballs_delay, interleave; with wss also server_hostname, ssl_handshake_timeout,
         ssl_shutdown_timeout (with ``transport="loop"`` from
-        CPython 3.11 on).
+        CPython 3.11 on). happy_eyeballs_delay is 0.25 by default (RFC 8305): that many seconds
+        after an attempt has begun, the next address is tried beside it; None to try one after the
+        other, as it is done where local_addr has a port.
     :raises WSInvalidURL: the URL is not one of WebSocket, or that of the proxy not one of a proxy.
     :raises WSHandshakeError: the server did not agree, or closed the connection; its subclasses
         say why. WSProxyError: the proxy did not open the way.
@@ -355,6 +372,8 @@ async def ws_connect(
     offer = None if options.deflate is None else make_offer(options.deflate)
     headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent, offer)
     check_tls_context("client", "ssl_context", ssl_context)
+    if ssl_context is not None and not parsed.is_secure:
+        raise ValueError("ssl_context is only meaningful with a wss URL, and this one is ws")
     check_tls_context("client", "proxy_ssl_context", proxy_ssl_context)
     way_through = _checked_proxy(proxy, proxy_ssl_context)
     if socket_factory is not None and not callable(socket_factory):
@@ -381,7 +400,7 @@ async def ws_connect(
         unix_path=unix_path,
         socket_options=check_socket_options(socket_options),
         resolving={name: given[name] for name in _RESOLVING if name in given},
-        server_hostname=given.get("server_hostname"),
+        server_hostname=_checked_hostname(given.get("server_hostname")),
         ssl_handshake_timeout=given.get("ssl_handshake_timeout"),
         ssl_shutdown_timeout=given.get("ssl_shutdown_timeout"),
     )
@@ -390,7 +409,10 @@ async def ws_connect(
 
 
 def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return those of loop.create_connection()'s keywords that are given, and not None."""
+    """Return those of loop.create_connection()'s keywords that are given, and not None.
+
+    happy_eyeballs_delay stays where it is None.
+    """
     for name, value in kwargs.items():
         if name in _INSTEAD:
             raise TypeError(f"ws_connect() takes no {name!r}, but {_INSTEAD[name]!r}")
@@ -398,7 +420,21 @@ def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"ws_connect() got an unexpected keyword argument {name!r}")
         if name in _TLS_TIMES:
             check_timeout(name, value)
-    return {name: value for name, value in kwargs.items() if value is not None}
+        if name == _DELAY:
+            _check_delay(value)
+        if name == "local_addr" and value is not None:
+            check_port("the port of local_addr", value[1])
+    # Without a delay, attempts do not overlap; where it is not given, they do.
+    return {name: value for name, value in kwargs.items() if value is not None or name == _DELAY}
+
+
+def _check_delay(seconds: Optional[float]) -> None:
+    if seconds is None:
+        return
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"{_DELAY} must be a number or None, not {type(seconds).__name__}")
+    if not seconds >= 0:
+        raise ValueError(f"{_DELAY} must be seconds from 0 on, or None, not {seconds}")
 
 
 async def _open(
@@ -424,18 +460,28 @@ async def _open(
             if target.origin != url.origin:
                 if connector.unix_path is not None:
                     raise WSHandshakeError(
-                        f"cannot follow redirect from a unix socket to {target.url}",
+                        f"cannot follow redirect from a unix socket to {shown_url(target.url)}",
                         error.raw_header,
                         error.raw_body,
                         error.response,
                     ) from error
                 connector = dataclasses.replace(connector, server_hostname=None)
-        options.logger.info(
-            "%s redirects to %s", without_userinfo(url.url), without_userinfo(target.url)
-        )
+        options.logger.info("%s redirects to %s", shown_url(url.url), shown_url(target.url))
         max_redirects -= 1
         headers = headers_for(headers, url, target)
         url = target
+
+
+def _checked_hostname(name: Optional[str]) -> Optional[str]:
+    # Python would make IDNA 2003 of it.
+    if name is None or (isinstance(name, str) and name.isascii()):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"server_hostname must be str or None, not {type(name).__name__}")
+    try:
+        return ascii_name(name)
+    except ValueError as error:
+        raise ValueError(f"server_hostname {name!r}: {error}") from None
 
 
 def _choose_way(

@@ -6,11 +6,12 @@ Both negotiations are without I/O: headers in, headers and an Agreed out.
 from __future__ import annotations
 
 import functools
+import importlib
 import re
 import sys
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import Any, Optional, Union
 
@@ -40,7 +41,7 @@ class PermessageDeflate:
 
     The names with ``server_`` are about what the server compresses, those with ``client_`` about
     what the client does, whichever side we are. The object may be shared by any number of
-    connections.
+    connections, copied and pickled.
 
     :param level: of the backend: 0 to 9 (-1 is its default) for zlib and zlib-ng, 0 to 3 for isal;
         None for the backend's default.
@@ -89,6 +90,13 @@ class PermessageDeflate:
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{self.backend!r} has no level {self.level}: {error}") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A module is not pickled or copied, and compressors are not shared with a copy.
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        if isinstance(self.backend, ModuleType):
+            given["backend"] = self.backend.__name__
+        return _again, (type(self), given)
+
     def _new_compressor(self, bits: int) -> Any:
         """Make an object for raw deflate, with which nobody else has anything to do."""
         level = {} if self.level is None else {"level": self.level}
@@ -96,6 +104,13 @@ class PermessageDeflate:
         return backend.compressobj(
             method=backend.DEFLATED, wbits=-bits, memLevel=self.mem_level, **level
         )
+
+
+def _again(kind: type[PermessageDeflate], given: dict[str, Any]) -> PermessageDeflate:
+    backend = given["backend"]
+    if isinstance(backend, str):
+        backend = importlib.import_module(backend)
+    return kind(**{**given, "backend": backend})
 
 
 def _check_type(name: str, value: object) -> None:

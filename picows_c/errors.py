@@ -109,7 +109,8 @@ class WSProtocolError(WSError):
 class WSInvalidURL(WSError, ValueError):
     """The URL is not one of WebSocket (RFC 6455, 3).
 
-    url: the URL as it was given.
+    url: what was given, without its user name, password, query and fragment, which the text does
+        not have either.
     """
 
     def __init__(self, url: str, msg: str) -> None:

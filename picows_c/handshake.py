@@ -20,7 +20,7 @@ from . import _core
 from .deflate import Agreed, PermessageDeflate, check_answer, choose_offer
 from .errors import WSInvalidHeaderError, WSInvalidStatusError, WSInvalidUpgradeError
 from .extensions import EXTENSIONS, TOKEN, Extension, parse_extensions
-from .url import WSParsedURL, basic_auth
+from .url import WSParsedURL, basic_auth, shown_url
 
 if TYPE_CHECKING:
     from .listener import WSListener
@@ -30,7 +30,8 @@ WSHeadersLike = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 # RFC 6455, 1.3
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # RFC 9110, 5.5: what a field value may not hold.
-_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Surrogates but those that stand for bytes cannot be sent.
+_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
 # 16 bytes in base64 (RFC 6455, 4.1).
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 # RFC 9112, 3 and 4, without what nobody sends.
@@ -106,7 +107,7 @@ class WSUpgradeRequest(_Message):
         """Return the request as it goes over the wire; ValueError for what would break it."""
         first = b" ".join((self.method, self.path, self.version))
         if not _REQUEST_LINE.fullmatch(first):
-            raise ValueError(f"not a method, a target and a version without spaces: {first!r}")
+            raise ValueError("method, target and version of a request are ASCII without spaces")
         return b"%b\r\n%b\r\n" % (first, _fields_bytes(self.headers))
 
 
@@ -251,14 +252,24 @@ def make_headers(source: Optional[WSHeadersLike]) -> CIMultiDict[str]:
             if not isinstance(name, str) or not isinstance(value, str):
                 raise TypeError("extra_headers key/value must be str types")
             if not TOKEN.fullmatch(name):
-                raise ValueError(f"not a header name: {name!r}")
+                # Not what it is: somebody may have written name and value into one.
+                raise ValueError("a header name is a token (RFC 9110, 5.1)" + _where(TOKEN, name))
             headers.add(name, _checked_value(name, value))
     return headers
 
 
+def _where(allowed: re.Pattern[str], text: str) -> str:
+    """Say what is wrong with a text, and not what it is."""
+    if not text:
+        return ": it is empty"
+    found = allowed.match(text)
+    at = 0 if found is None else found.end()
+    return f": it has {text[at]!a} at position {at}"
+
+
 def _checked_value(name: str, value: str) -> str:
     if _NOT_IN_VALUE.search(value):
-        raise ValueError(f"control characters in the value of header {name}: {value!r}")
+        raise ValueError(f"control characters or lone surrogates in the value of header {name}")
     return value
 
 
@@ -353,9 +364,9 @@ def make_subprotocols(subprotocols: Sequence[str]) -> tuple[str, ...]:
             raise TypeError(f"subprotocols must hold str, not {type(name).__name__}")
         # A comma or a space would make two of one.
         if not TOKEN.fullmatch(name):
-            raise ValueError(f"subprotocols must be tokens (RFC 9110, 5.6.2): {name!r}")
+            raise ValueError("subprotocols must be tokens (RFC 9110, 5.6.2)" + _where(TOKEN, name))
     if len(set(names)) != len(names):
-        raise ValueError(f"subprotocols must be unique: {names!r}")
+        raise ValueError("subprotocols must be unique, and one of them is there twice")
     return names
 
 
@@ -407,7 +418,7 @@ def _checked_origin(origin: Optional[str]) -> Optional[str]:
     origin = _checked_text("origin", "Origin", origin)
     # RFC 6454, 7.1: scheme, host and port, or "null"; never empty.
     if origin is not None and (not origin or _NOT_IN_ORIGIN.search(origin)):
-        raise ValueError(f"origin is printable ASCII without spaces: {origin!r}")
+        raise ValueError(f"origin is printable ASCII without spaces: {shown_url(origin)!r}")
     return origin
 
 
@@ -571,7 +582,8 @@ def make_origins(origins: Optional[Iterable[WSOrigin]]) -> Optional[tuple[WSOrig
     for origin in checked:
         if isinstance(origin, str):
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"an origin is scheme://host[:port], or null, not {origin!r}")
+                shown = shown_url(origin)
+                raise ValueError(f"an origin is scheme://host[:port], or null, not {shown!r}")
         elif isinstance(origin, re.Pattern):
             if not isinstance(origin.pattern, str):
                 raise TypeError(f"a pattern for origins must be one for str: {origin!r}")
@@ -677,5 +689,6 @@ def choose_subprotocol(
     # selecting one of the values from the |Sec-WebSocket-Protocol| field that the server is willing
     # to use for this connection (if any)."
     if chosen is not None and chosen not in offered:
-        raise ValueError(f"the client did not offer the subprotocol {chosen!r}, but {offered!r}")
+        # What it offers may be a token in the other sense.
+        raise ValueError(f"the client did not offer the subprotocol {chosen!r}")
     return chosen

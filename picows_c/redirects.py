@@ -8,7 +8,7 @@ from typing import Optional
 from multidict import CIMultiDict
 
 from .errors import WSHandshakeError, WSInvalidStatusError, WSInvalidURL
-from .url import WSParsedURL, parse_url, without_userinfo
+from .url import WSParsedURL, parse_url, shown_url, without_userinfo
 
 # RFC 9110, 15.4: those that name one other place. A handshake is a GET, and stays one.
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -42,10 +42,11 @@ def redirect_of(error: WSInvalidStatusError, url: WSParsedURL) -> Optional[WSPar
         location = locations[0].encode("ascii", "surrogateescape").decode("utf-8")
         target = parse_url(_resolve(url, location))
     except ValueError as problem:
-        shown = problem if isinstance(problem, WSInvalidURL) else repr(locations[0])
+        shown = str(problem) if isinstance(problem, WSInvalidURL) else repr(shown_url(locations[0]))
         raise refuse(f"cannot follow redirect: {shown}") from error
     if url.is_secure and not target.is_secure:
-        raise refuse(f"cannot follow redirect to non-secure URL {target.url}") from error
+        shown = shown_url(target.url)
+        raise refuse(f"cannot follow redirect to non-secure URL {shown}") from error
     return target
 
 

@@ -62,6 +62,7 @@ from .options import (
     WSLoggerLike,
     WSSocketOptions,
     check_count,
+    check_port,
     check_socket_options,
     check_timeout,
     check_tls_context,
@@ -395,6 +396,7 @@ async def ws_create_server(
     :raises ValueError: an argument out of its range, arguments that contradict each other.
     """
     given = dict(locals())  # first of all: what the caller gave, by name
+    check_port("port", port)
     names = ("host", "port", "sock", "family", "flags", "reuse_address", "reuse_port", "keep_alive")
     address = {name: given.pop(name) for name in names}
     bind = functools.partial(bind_sockets, asyncio.get_running_loop(), **address)

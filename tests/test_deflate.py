@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
-import importlib
+import importlib.util
+import pickle
 import random
 import sys
 import types
@@ -519,6 +521,42 @@ def test_what_compression_means():
 # ---- backends ----
 
 BACKENDS = ["zlib", "isal.isal_zlib", "zlib_ng.zlib_ng"]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        copy.copy,
+        copy.deepcopy,
+        *(
+            lambda config, protocol=protocol: pickle.loads(pickle.dumps(config, protocol))
+            for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+        ),
+    ],
+)
+def test_copies_and_pickles(need, again):
+    backends = [zlib]
+    if importlib.util.find_spec("isal"):
+        backends.append(importlib.import_module("isal.isal_zlib"))
+    for backend in backends:
+        config = PermessageDeflate(
+            level=1, server_max_window_bits=9, client_no_context_takeover=True, backend=backend
+        )
+        config._free[9] = [object()]
+        made = again(config)
+        assert made == config
+        assert made.backend is backend
+        assert repr(made) == repr(config)
+        # Compressors belong to one object.
+        assert made._free == {}
+        assert again({"compression": config})["compression"] == config
+
+
+def test_copies_of_other_backends():
+    """One that is no module is copied as it is."""
+    backend = types.SimpleNamespace(**vars(zlib))
+    config = PermessageDeflate(backend=backend)
+    assert copy.copy(config) == config
 
 
 @pytest.fixture(params=BACKENDS)

@@ -40,7 +40,7 @@ PY_IMPORTS = {
     "deadlines": set(),
     "extensions": set(),
     "extras": set(),
-    "url": {"errors"},
+    "url": {"errors", "extras"},
     "listener": {"enums"},
     "stats": set(),
     "keepalive": {"enums", "listener"},
@@ -57,7 +57,8 @@ PY_IMPORTS = {
     "poller": {"_core"},
     "stream": {"_core", "poller"},
     "listening": {"_core", "deadlines", "enums", "options", "poller", "stream"},
-    "connecting": {"poller", "proxy", "stream", "url"},
+    "racing": set(),
+    "connecting": {"poller", "proxy", "racing", "stream", "url"},
     "client": {
         "_core", "connecting", "deflate", "enums", "errors", "extras", "handshake", "listener",
         "options", "poller", "protocol", "proxy", "redirects", "transport", "url",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 
 import pytest
 from helpers import EchoListener, Recorder
@@ -125,17 +126,17 @@ async def test_locations(net):
                 assert request.headers["Host"] == f"127.0.0.1:{net.port}"
 
 
-async def test_from_ws_to_wss(certificates, way):
+async def test_from_ws_to_wss(certificates, way, monkeypatch):
+    """With the default context: an ssl_context is for a wss URL."""
     from conftest import Net
 
+    monkeypatch.setattr(ssl, "create_default_context", certificates.client)
     plain, tls = Net("ws", way, certificates), Net("wss", way, certificates)
     for scheme in ("wss", "https"):
         async with tls.serve(Site({})):
             start = Site({"/": f"{scheme}://localhost:{tls.port}/end"})
             async with plain.serve(start):
-                transport, _ = await soon(
-                    plain.connect(Recorder, ssl_context=certificates.client())
-                )
+                transport, _ = await soon(plain.connect(Recorder))
                 assert transport.is_secure is True
                 assert transport.request.headers["Host"] == f"localhost:{tls.port}"
                 transport.disconnect(False)
@@ -322,5 +323,5 @@ async def test_log_has_no_credentials(plain, caplog):
     site = Site({"/": "/two"})
     async with sites(plain, site):
         await arrive(plain, host="user:secret@127.0.0.1")
-    assert f"ws://127.0.0.1:{plain.port}/ redirects to" in caplog.text
+    assert f"ws://***@127.0.0.1:{plain.port}/ redirects to" in caplog.text
     assert "secret" not in caplog.text

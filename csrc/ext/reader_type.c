@@ -353,6 +353,7 @@ WSReader_dealloc(PyObject *self)
 
 PyDoc_STRVAR(
     WSReader_doc,
+    "WSReader(is_client, buffer_size)\n--\n\n"
     "The receiving side of one connection: get_buffer() and buffer_updated() "
     "of\n"
     "asyncio.BufferedProtocol. The package's protocol derives from it and\n"
