@@ -50,6 +50,44 @@ async def test_good_answers(net):
                 await soon(transport.wait_disconnected())
 
 
+EARLY = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+INTERIM = {
+    "100": "HTTP/1.1 100 Continue\r\n\r\n",
+    "103": EARLY,
+    "unknown": "HTTP/1.1 199\r\nX: y\r\n\r\n",
+    "with a length": "HTTP/1.1 103 x\r\nContent-Length: 5\r\n\r\n",
+    "as many as may be": EARLY * 8,
+    "as large as may be": "HTTP/1.1 100 " + "y" * (16384 - 146) + "\r\n\r\n",
+}
+
+
+async def test_interim_answers_are_passed_over(net):
+    """RFC 9110, 15.2; whether they come with the final one, or before it."""
+    async with RawServer(net) as server:
+        for name, interim in INTERIM.items():
+            for glued in (True, False):
+                with row((name, glued)):
+                    connecting = asyncio.ensure_future(net.connect(Recorder))
+                    peer = await server.accept()
+                    await peer.read_head()
+                    answer = answer_bytes(peer.key)
+                    assert len(answer) == 129
+                    if glued:
+                        peer.write(interim.encode(), answer, peer.frame(TEXT, b"hello"))
+                    else:
+                        peer.write(interim.encode()[:-200])
+                        for byte in interim.encode()[-200:]:
+                            peer.write(bytes([byte]))
+                            await asyncio.sleep(0)
+                        peer.write(answer, peer.frame(TEXT, b"hello"))
+                    transport, listener = await soon(connecting)
+                    assert transport.response.status == 101
+                    assert "Link" not in transport.response.headers
+                    assert bytes(await soon(listener.frames.get())) == b"hello"
+                    transport.disconnect(False)
+                    await soon(transport.wait_disconnected())
+
+
 async def test_answer_in_single_bytes(net):
     async with RawServer(net) as server:
         connecting = asyncio.ensure_future(net.connect(Recorder))

@@ -80,6 +80,8 @@ ws_err_text(int err)
         return "HTTP head too large";
     case WS_ERR_HTTP_TOO_MANY:
         return "too many HTTP header fields";
+    case WS_ERR_HTTP_INTERIM:
+        return "too many interim HTTP responses";
     default:
         return "unknown error";
     }

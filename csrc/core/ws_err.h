@@ -52,6 +52,7 @@ enum ws_err {
     WS_ERR_HTTP_FOLDED = -404,    /* obsolete line folding */
     WS_ERR_HTTP_TOO_LARGE = -405, /* head over the limit of bytes */
     WS_ERR_HTTP_TOO_MANY = -406,  /* more header fields than the limit */
+    WS_ERR_HTTP_INTERIM = -407,   /* more interim responses than the limit */
 };
 
 /* ws_err_text returns a short English sentence for |err|, in static storage;

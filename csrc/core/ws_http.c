@@ -280,6 +280,7 @@ ws_http_init(struct ws_http *h, int is_response)
 {
     memset(h, 0, sizeof(*h));
     h->is_response = is_response != 0;
+    h->max = WS_HTTP_HEAD_MAX;
     h->state = is_response ? STATE_VERSION : STATE_METHOD;
 }
 
@@ -292,7 +293,7 @@ ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len)
         return (int)h->pos;
     WS_ASSERT(len >= h->pos);
 
-    size_t end = len < WS_HTTP_HEAD_MAX ? len : WS_HTTP_HEAD_MAX;
+    size_t end = len < h->max ? len : h->max;
     while (h->pos < end) {
         h->pos = run_end(state_run[h->state], buf, h->pos, end);
         if (h->pos == end)
@@ -307,7 +308,28 @@ ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len)
         if (next == STATE_DONE)
             return (int)h->pos;
     }
-    if (h->pos == WS_HTTP_HEAD_MAX)
+    if (h->pos == h->max)
         h->err = WS_ERR_HTTP_TOO_LARGE;
     return h->err;
+}
+
+int
+ws_http_interim(struct ws_http *h)
+{
+    enum { SWITCHING_PROTOCOLS = 101, FIRST_FINAL = 200 };
+    WS_ASSERT(h->state == STATE_DONE);
+    /* RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses
+     * received prior to a final response, even if the client does not expect
+     * one."  What follows a 101 is not HTTP. */
+    if (!h->is_response || h->status >= FIRST_FINAL ||
+        h->status == SWITCHING_PROTOCOLS)
+        return 0;
+    if (h->interim == WS_HTTP_INTERIM_MAX)
+        return h->err = WS_ERR_HTTP_INTERIM;
+    uint8_t interim = (uint8_t)(h->interim + 1);
+    size_t max = h->max - h->pos;
+    ws_http_init(h, 1);
+    h->interim = interim;
+    h->max = max;
+    return 1;
 }

@@ -25,6 +25,7 @@
  *   WS_ERR_HTTP_HEADER     any other fault in a field line
  *   WS_ERR_HTTP_TOO_MANY   a field name begins behind WS_HTTP_FIELDS_MAX fields
  *   WS_ERR_HTTP_TOO_LARGE  WS_HTTP_HEAD_MAX good bytes, and no end
+ *   WS_ERR_HTTP_INTERIM    more than WS_HTTP_INTERIM_MAX interim responses
  */
 #ifndef WS_HTTP_H
 #define WS_HTTP_H
@@ -34,6 +35,9 @@
 /* Limits of one head, its final empty line included.  Spans fit 16 bits. */
 #define WS_HTTP_HEAD_MAX 16384
 #define WS_HTTP_FIELDS_MAX 128
+/* How many interim responses may come before the final one; their heads count
+ * towards its limit of bytes. */
+#define WS_HTTP_INTERIM_MAX 8
 
 /* A run of bytes of the head, as an offset from its first byte. */
 struct ws_http_span {
@@ -52,11 +56,16 @@ struct ws_http {
     uint8_t is_response;
     /* state is private: what the parser expects next. */
     uint8_t state;
+    /* interim is how many interim responses were passed over. */
+    uint8_t interim;
     /* err is 0, or the error that ended the parse; terminal. */
     int err;
+    /* max is how many bytes this head may have: WS_HTTP_HEAD_MAX, less what the
+     * interim responses took. */
+    size_t max;
     /* pos is how many bytes have been looked at and found right.  At an error
      * it is therefore the offset of the byte that shows it; that of
-     * WS_ERR_HTTP_TOO_LARGE, WS_HTTP_HEAD_MAX, need not be there. */
+     * WS_ERR_HTTP_TOO_LARGE, |max|, need not be there. */
     size_t pos;
     /* What follows is complete once ws_http_feed() has returned a length; until
      * then it is work in progress.  A request's first line. */
@@ -86,5 +95,12 @@ void ws_http_init(struct ws_http *h, int is_response);
  * A head that is not complete within WS_HTTP_HEAD_MAX bytes is
  * WS_ERR_HTTP_TOO_LARGE. */
 int ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len);
+
+/* ws_http_interim is called once |h| is complete.  Returns
+ *     1  it is an interim response, such as 103 (Early Hints): |h| expects the
+ *        head behind it, whose first byte is now the first of the buffer;
+ *     0  it is a request, or a final response; 101 is one here;
+ *   < 0  WS_ERR_HTTP_INTERIM: one more than WS_HTTP_INTERIM_MAX. */
+int ws_http_interim(struct ws_http *h);
 
 #endif /* WS_HTTP_H */

@@ -612,24 +612,35 @@ reader_head_complete(WSReaderObject *r, int head_len)
 }
 
 static int
-reader_head(WSReaderObject *r)
+reader_head_failed(WSReaderObject *r, int err)
 {
-    const uint8_t *head = ws_ring_peek(&r->ring);
-    size_t len = ws_ring_len(&r->ring);
-
-    int rc = ws_http_feed(r->http, head, len);
-    if (rc == 0) {
-        return 0;
-    }
-    if (rc > 0) {
-        return reader_head_complete(r, rc);
-    }
     PyMem_RawFree(r->http);
     r->http = NULL;
     pyws_reader_discard(r);
     return reader_done(PyObject_CallMethod(
-        (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(rc),
-        ws_err_text(rc), (const char *)head, (Py_ssize_t)len));
+        (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(err),
+        ws_err_text(err), (const char *)ws_ring_peek(&r->ring),
+        (Py_ssize_t)ws_ring_len(&r->ring)));
+}
+
+static int
+reader_head(WSReaderObject *r)
+{
+    for (;;) {
+        int len = ws_http_feed(r->http, ws_ring_peek(&r->ring),
+                               ws_ring_len(&r->ring));
+        int interim = len > 0 ? ws_http_interim(r->http) : len;
+        if (interim < 0) {
+            return reader_head_failed(r, interim);
+        }
+        if (len == 0) {
+            return 0;
+        }
+        if (interim == 0) {
+            return reader_head_complete(r, len);
+        }
+        ws_ring_consume(&r->ring, (size_t)len);
+    }
 }
 
 /* ---- the parse loop ---- */
