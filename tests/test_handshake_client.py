@@ -26,7 +26,14 @@ GOOD = {
     "token lists": {"Connection": "keep-alive,UPGRADE", "Upgrade": "x, WebSocket"},
     "repeated": {"more": ("Connection: keep-alive", "Upgrade: y")},
     "extra": {"more": ("Server: \xfc", "Set-Cookie: a=b", "Set-Cookie: c=d", "X-Empty:")},
+    # They mean nothing (RFC 9112, 6.3).
     "no content": {"Content_Length": "0"},
+    "a length": {"Content_Length": "5"},
+    "no length": {"more": ("Content-Length: -0", "Content-Length: 7")},
+    "a coding": {"Transfer_Encoding": "chunked"},
+    "empty fields": {"more": ("Sec-WebSocket-Protocol:", "Sec-WebSocket-Extensions: ")},
+    # RFC 9112, 5.2
+    "folded": {"Connection": "keep-alive,\r\n\tUpgrade", "more": ("X: a \r\n \r\n  b", "Y:\r\n c")},
     "128 headers": {"more": tuple(f"X-{i}: y" for i in range(125))},
 }
 
@@ -38,6 +45,11 @@ async def test_good_answers(net):
                 connecting = asyncio.ensure_future(net.connect(Recorder))
                 peer = await server.upgrade(**answer)
                 transport, listener = await soon(connecting)
+                if name == "folded":
+                    headers = transport.response.headers
+                    assert (headers["Connection"], headers["X"]) == ("keep-alive, Upgrade", "a b")
+                    assert headers["Y"] == "c"
+                assert transport.subprotocol is None
                 assert isinstance(listener, Recorder)
                 assert listener.events == ["connected"]
                 assert listener.transport is transport

@@ -71,7 +71,7 @@ ws_err_text(int err)
     case WS_ERR_HTTP_LINE:
         return "malformed first line of the HTTP head";
     case WS_ERR_HTTP_VERSION:
-        return "HTTP version other than 1.1";
+        return "HTTP version other than 1.1 and 1.0";
     case WS_ERR_HTTP_HEADER:
         return "malformed HTTP header field";
     case WS_ERR_HTTP_FOLDED:

@@ -7,8 +7,9 @@ DIFFERS = {
     "status-line": ["520", "999", "no phrase"],
     "interim": ["404 after a 103", "404 after a 103: head", "404 after a 103: body"],
     "http-version-case": ["http/1.1 in lower case"],
+    "http-1-0": ["HTTP/1.0"],
+    "folded": ["a folded header"],
     "partial-response": [
-        "a folded header",
         "a header without colon",
         "a space before the colon",
         "a header with NUL",
