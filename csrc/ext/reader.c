@@ -631,9 +631,31 @@ reader_head_failed(WSReaderObject *r, int err)
         (Py_ssize_t)ws_ring_len(&r->ring)));
 }
 
+/* Hands what has come of a refusal's content to the package. */
+static int
+reader_body(WSReaderObject *r)
+{
+    size_t len = ws_ring_len(&r->ring);
+
+    if (len == 0) {
+        return 0;
+    }
+    PyObject *data = PyBytes_FromStringAndSize(
+        (const char *)ws_ring_peek(&r->ring), (Py_ssize_t)len);
+    ws_ring_consume(&r->ring, len);
+    if (data == NULL) {
+        return -1;
+    }
+    return reader_done(
+        PyObject_CallMethod((PyObject *)r, "_body_received", "N", data));
+}
+
 static int
 reader_head(WSReaderObject *r)
 {
+    if (r->http == NULL) {
+        return reader_body(r);
+    }
     for (;;) {
         int len = ws_http_feed(r->http, ws_ring_peek(&r->ring),
                                ws_ring_len(&r->ring));

@@ -8,6 +8,7 @@ DIFFERS = {
     "interim": ["404 after a 103", "404 after a 103: head", "404 after a 103: body"],
     "http-version-case": ["http/1.1 in lower case"],
     "http-1-0": ["HTTP/1.0"],
+    "refusal-content": ["404 in chunks: body"],
     "folded": ["a folded header"],
     "partial-response": [
         "a header without colon",
