@@ -359,7 +359,10 @@ async def ws_connect(
         busy meanwhile. Timers, tasks and other connections have their turn as ever. It gains only
         where a second core is free. 0.0 for not at all; where the loop's own transports carry the
         bytes it changes nothing.
-    :param extra_headers: more headers for the request; Host replaces ours.
+    :param extra_headers: more headers for the request. One Host replaces ours, so that an address
+        can be asked for a virtual host. What is the handshake's own (Upgrade, Connection,
+        Sec-WebSocket-Key, -Version, -Accept) is a ValueError; so are Sec-WebSocket-Protocol and the
+        extension permessage-deflate, for which there are subprotocols and compression.
     :param subprotocols: what to offer in Sec-WebSocket-Protocol (RFC 6455, 1.9), the preferred one
         first: unique tokens. The server's choice is in the response's headers.
     :param origin: the value of Origin (RFC 6454, 7), such as ``https://example.org``; None for no

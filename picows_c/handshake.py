@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Union
 from multidict import CIMultiDict
 
 from . import _core
+from .deflate import NAME as DEFLATE
 from .deflate import Agreed, PermessageDeflate, check_answer, choose_offer
 from .errors import (
     WSInvalidHeaderError,
@@ -370,6 +371,43 @@ def make_subprotocols(subprotocols: Sequence[str]) -> tuple[str, ...]:
 # ---- the client's side ----
 
 
+# What a client's request says in any case (RFC 6455, 4.1), and what only an answer does.
+_HANDSHAKE = (
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Accept",
+)
+
+
+def _check_extra(extra: CIMultiDict[str]) -> None:
+    """Refuse what is the handshake's own, such as headers copied from a browser.
+
+    Raises ValueError.
+    """
+    for name in _HANDSHAKE:
+        if name in extra:
+            raise ValueError(f"extra_headers must not have {name}: ws_connect() sets it by itself")
+    if len(extra.getall("Host", [])) > 1:
+        raise ValueError(f"extra_headers must have one Host at most: {extra.getall('Host')!r}")
+    if _SUBPROTOCOL in extra:
+        raise ValueError(
+            f"extra_headers must not have {_SUBPROTOCOL}: give its names as subprotocols="
+        )
+    if EXTENSIONS not in extra:
+        return
+    # Extensions of the user's own are offered by the header, for there is no other way.
+    extensions = parse_extensions(extra.getall(EXTENSIONS))
+    if not extensions:
+        raise ValueError(f"no extension in {EXTENSIONS} of extra_headers")
+    if any(extension.name == DEFLATE for extension in extensions):
+        raise ValueError(
+            f"extra_headers must not have {DEFLATE} in {EXTENSIONS}: use compression=, "
+            "which inflates what comes, too"
+        )
+
+
 def make_client_headers(
     url: WSParsedURL,
     extra_headers: Optional[WSHeadersLike],
@@ -398,8 +436,8 @@ def make_client_headers(
     credentials = basic_auth(url)
     if credentials is not None and "Authorization" not in extra:
         headers["Authorization"] = credentials
+    _check_extra(extra)
     headers.extend(extra)
-    parse_extensions(headers.getall(EXTENSIONS, []))  # raises what is wrong with them
     return headers
 
 

@@ -145,12 +145,11 @@ async def test_response_reaches_the_user(net):
 
 
 async def test_what_was_offered_may_be_chosen(net):
-    offers = {
-        "Sec-WebSocket-Protocol": "a, chat",
-        "Sec-WebSocket-Extensions": "x-one; p=1, x-two",
-    }
+    offers = {"Sec-WebSocket-Extensions": "x-one; p=1, x-two"}
     async with RawServer(net) as server:
-        connecting = asyncio.ensure_future(net.connect(Recorder, extra_headers=offers))
+        connecting = asyncio.ensure_future(
+            net.connect(Recorder, subprotocols=["a", "chat"], extra_headers=offers)
+        )
         peer = await server.upgrade(
             Sec_WebSocket_Protocol="chat", Sec_WebSocket_Extensions="x-two; q=2"
         )

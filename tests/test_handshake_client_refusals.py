@@ -232,7 +232,10 @@ async def test_upgrade_headers(net):
 
 ACCEPT, EXTENSIONS = "Sec-WebSocket-Accept", "Sec-WebSocket-Extensions"
 PROTOCOL = "Sec-WebSocket-Protocol"
-OFFER = {PROTOCOL: "chat, superchat", EXTENSIONS: "x-one; x-two"}
+OFFER = {
+    "subprotocols": ["chat", "superchat"],
+    "extra_headers": {EXTENSIONS: "x-one; x-two"},
+}
 HEADERS = {
     "no accept": (ACCEPT, {"drop": (ACCEPT,)}),
     "wrong accept": (ACCEPT, {"Sec_WebSocket_Accept": "AAAAAAAAAAAAAAAAAAAAAAAAAAA="}),
@@ -258,7 +261,7 @@ async def test_headers_that_break_the_handshake(net):
     for what, (name, answer) in HEADERS.items():
         make = answer if callable(answer) else functools.partial(answer_bytes, **answer)
         with row(what):
-            error = await refused(net, WSInvalidHeaderError, make, extra_headers=OFFER)
+            error = await refused(net, WSInvalidHeaderError, make, **OFFER)
             assert error.name == name
             assert error.value == error.response.headers.get(name)
 
