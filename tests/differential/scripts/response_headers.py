@@ -12,7 +12,8 @@ DIFFERS = {
     ],
     "not-offered": ["a subprotocol that was not offered", "an extension that was not offered"],
     "status-line": ["no phrase"],
-    "partial-response": ["a folded header"],
+    "folded": ["a folded header"],
+    "http-1-0": ["HTTP/1.0"],
 }
 
 
