@@ -319,6 +319,15 @@ async def test_pages_for_http_1_0(net):
     assert versions == [b"HTTP/1.0"] * 4 + [b"HTTP/1.1"] * 2 + [b"HTTP/1.0"] * 2
 
 
+async def test_an_upgrade_in_http_1_0_is_none(net):
+    """RFC 9110, 7.8: what is asked of upgrades is not asked of it."""
+    async with net.serve(route, origins=["https://h"]):
+        fields = (*UPGRADE, "Origin: https://other")
+        for version, status in (("1.0", "200 OK"), ("1.1", "403 Forbidden")):
+            request = lines(*fields, first=f"GET /health HTTP/{version}")
+            assert (await exchange(net, request))[0] == f"HTTP/1.1 {status}"
+
+
 ALLOWED = "GET, HEAD, OPTIONS"
 OPTIONS = [
     # target, status, Allow, body

@@ -131,6 +131,8 @@ async def test_other_requests_are_refused(net):
                 if status == 426:
                     assert headers["sec-websocket-version"] == "13"
                     assert headers["upgrade"] == "websocket"
+                if name == "HTTP/1.0":
+                    assert body == b"an upgrade needs HTTP/1.1"
                 if name == "HEAD":
                     assert body == b""
                 else:
