@@ -10,6 +10,7 @@ from http import HTTPStatus
 import pytest
 from helpers import accept_for
 from raw import Never, Peer, RawServer, answer_bytes, lines, row, soon
+from served import until
 
 from picows_c import (
     WSInvalidHeaderError,
@@ -129,6 +130,33 @@ async def test_content_that_does_not_say_where_it_ends(net, monkeypatch):
         for head, content, body in ENDLESS:
             with row(head):
                 assert await refuse(head, content, None) == body
+
+
+async def test_each_byte_begins_the_wait_again(net, monkeypatch):
+    timers = []
+    real = client.ClientProtocol._body_received
+
+    def noting(self, data):
+        real(self, data)
+        timers.append(self._body_timer)
+
+    monkeypatch.setattr(client.ClientProtocol, "_body_received", noting)
+    async with RawServer(net) as server:
+        connecting = asyncio.ensure_future(net.connect(Never()))
+        peer = await server.accept()
+        await peer.read_head()
+        peer.write(ENDLESS[0][0])
+        for count in range(1, 5):
+            await until(lambda: len(timers) == count)  # noqa: B023
+            assert [timer.cancelled() for timer in timers] == [True] * (count - 1) + [False]
+            peer.write(b"x")
+        await until(lambda: len(timers) == 5)
+        peer.writer.close()
+        with pytest.raises(WSInvalidStatusError) as caught:
+            await soon(connecting)
+    assert caught.value.raw_body == b"xxxx"
+    assert all(timer.cancelled() for timer in timers)
+    assert len(set(map(id, timers))) == 5
 
 
 async def test_content_that_ends_with_the_connection(net, monkeypatch):
