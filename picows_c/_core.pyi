@@ -309,6 +309,8 @@ class WSReader:
         """Deliver nothing more; discard what comes."""
     def _take_rest(self) -> bytes:
         """Take out and return the bytes that are not parsed yet."""
+    def _read_body(self) -> None:
+        """Give what follows the head to _body_received(), until _stop_frames()."""
     def _watch_input(self) -> None:
         """Note from now on when input comes."""
     def _input(self) -> tuple[int, float]:

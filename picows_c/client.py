@@ -16,6 +16,7 @@ from typing import Any, Callable, Optional, Union
 from multidict import CIMultiDict
 
 from . import _core
+from .body import Body
 from .connecting import (
     Connector,
     LoopWay,
@@ -58,7 +59,7 @@ from .options import (
 from .poller import choose_way
 from .protocol import WSProtocol
 from .proxy import check_proxy, import_socks
-from .redirects import headers_for, redirect_of
+from .redirects import headers_for, is_redirect, redirect_of
 from .transport import WSTransport
 from .url import WSParsedURL, ascii_name, parse_url, shown_url
 
@@ -67,6 +68,9 @@ WSListenerFactory = Union[
 ]
 
 DEFAULT_MAX_REDIRECTS = 5
+
+# So many seconds after its last byte a refusal's content is taken for complete.
+_BODY_TIMEOUT = 1.0
 
 # loop.create_connection()'s keywords that stay: for finding the host, and for TLS.
 _DELAY = "happy_eyeballs_delay"
@@ -79,7 +83,18 @@ _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
 class ClientProtocol(WSProtocol):
     """A connection that this side opens."""
 
-    __slots__ = ("_data", "_factory", "_is_secure", "_opened", "_request", "given_socket")
+    __slots__ = (
+        "_body",
+        "_body_timer",
+        "_data",
+        "_factory",
+        "_follows",
+        "_is_secure",
+        "_opened",
+        "_refusal",
+        "_request",
+        "given_socket",
+    )
 
     def __init__(
         self,
@@ -88,8 +103,15 @@ class ClientProtocol(WSProtocol):
         factory: WSListenerFactory,
         request: WSUpgradeRequest,
         is_secure: bool,
+        follows: bool,
     ) -> None:
         super().__init__(loop, options, True)
+        # Whether a redirect is followed: nobody reads what comes with it.
+        self._follows = follows
+        # A response that is no upgrade and its head, and the content that is waited for.
+        self._refusal: Optional[tuple[WSUpgradeResponse, bytes]] = None
+        self._body: Optional[Body] = None
+        self._body_timer: Optional[asyncio.TimerHandle] = None
         self._is_secure = is_secure
         self._factory: Optional[WSListenerFactory] = factory
         self._request = request
@@ -120,7 +142,10 @@ class ClientProtocol(WSProtocol):
                 self._close_given_socket()
         finally:
             WSProtocol.connection_lost(self, exc)  # super() takes memory
-        if self._is_awaited():
+        self._stop_body_timer()
+        if self._body is not None:
+            self._refuse_response()
+        elif self._is_awaited():
             error = WSHandshakeError("the peer closed the connection during the handshake")
             # Not all that aiofastnet 1.2 tells is an exception.
             error.__cause__ = exc if isinstance(exc, BaseException) else None
@@ -153,6 +178,7 @@ class ClientProtocol(WSProtocol):
         self._abort()
 
     def _refuse(self, error: BaseException) -> None:
+        self._stop_body_timer()
         if isinstance(error, StopIteration):
             # No future takes it, and no coroutine can raise it (PEP 479).
             stopped, error = error, RuntimeError("the listener factory raised StopIteration")
@@ -164,6 +190,9 @@ class ClientProtocol(WSProtocol):
         self._abort()
 
     def _handshake_timed_out(self) -> None:
+        if self._body is not None:
+            self._refuse_response()
+            return
         self._refuse(asyncio.TimeoutError("websocket handshake timeout"))
 
     def _head_failed(self, status: int, text: str, head: bytes) -> None:
@@ -179,8 +208,15 @@ class ClientProtocol(WSProtocol):
         if not self._is_awaited():
             return  # cancelled, or timed out
         response = WSUpgradeResponse(status, CIMultiDict(fields), None, version)
+        head = head[:-4]
+        if status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._refusal = response, head
+            self._body = Body(status, version, response.headers)
+            self._read_body()
+            self._body_received(self._take_rest())
+            return
         try:
-            deflate = self._check(response, head[:-4])
+            deflate = self._check(response, head, b"")
             listener = self._make_listener(response)
         except EXITS:
             raise
@@ -195,10 +231,41 @@ class ClientProtocol(WSProtocol):
             assert self.transport is not None
             self._opened.set_result((self.transport, listener))
 
-    def _check(self, response: WSUpgradeResponse, head: bytes) -> Optional[_core.Deflate]:
-        rest = b"" if response.status == HTTPStatus.SWITCHING_PROTOCOLS else self._take_rest()
-        agreed = check_response(self._request, response, head, rest, self._options.deflate)
+    def _check(
+        self, response: WSUpgradeResponse, head: bytes, body: bytes
+    ) -> Optional[_core.Deflate]:
+        agreed = check_response(self._request, response, head, body, self._options.deflate)
         return None if agreed is None else agreed.make()
+
+    # ---- the content of a refusal ----
+
+    def _body_received(self, data: bytes) -> None:
+        """Take what came of a refusal's content; called by the reader."""
+        body, refusal = self._body, self._refusal
+        if body is None or refusal is None:
+            return
+        body.feed(data)
+        self._stop_body_timer()
+        if body.is_complete or (self._follows and is_redirect(refusal[0])):
+            self._refuse_response()
+        else:
+            self._body_timer = self._loop.call_later(_BODY_TIMEOUT, self._refuse_response)
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+    def _refuse_response(self) -> None:
+        """Say what the server answered instead of a 101, with what came of the content."""
+        body, refusal = self._body, self._refusal
+        self._body = self._refusal = None
+        if body is None or refusal is None:
+            return
+        try:
+            self._check(*refusal, bytes(body.content))
+        except WSHandshakeError as error:
+            self._refuse(error)
 
     def _make_listener(self, response: WSUpgradeResponse) -> WSListener:
         factory: Any = self._factory
@@ -293,7 +360,10 @@ async def ws_connect(
         busy meanwhile. Timers, tasks and other connections have their turn as ever. It gains only
         where a second core is free. 0.0 for not at all; where the loop's own transports carry the
         bytes it changes nothing.
-    :param extra_headers: more headers for the request; Host replaces ours.
+    :param extra_headers: more headers for the request. One Host replaces ours, so that an address
+        can be asked for a virtual host. What is the handshake's own (Upgrade, Connection,
+        Sec-WebSocket-Key, -Version, -Accept) is a ValueError; so are Sec-WebSocket-Protocol and the
+        extension permessage-deflate, for which there are subprotocols and compression.
     :param subprotocols: what to offer in Sec-WebSocket-Protocol (RFC 6455, 1.9), the preferred one
         first: unique tokens. The server's choice is in the response's headers.
     :param origin: the value of Origin (RFC 6454, 7), such as ``https://example.org``; None for no
@@ -449,7 +519,9 @@ async def _open(
     while True:
         request = make_request(url, headers)
         # Raises what is wrong with the request, before anything is sent.
-        protocol = ClientProtocol(connector.loop, options, factory, request, url.is_secure)
+        protocol = ClientProtocol(
+            connector.loop, options, factory, request, url.is_secure, max_redirects > 0
+        )
         try:
             await connector.connect(url, protocol)
             return await protocol.opened()

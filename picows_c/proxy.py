@@ -26,6 +26,12 @@ _NOT_HTTP = "its answer is not HTTP/1.1"
 # RFC 9112, 2.2: "a recipient MAY recognize a single LF as a line terminator".
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
+# RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
+# final response". A 101 is none of those to a CONNECT.
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}(?: [^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n")
+# How many of them, as in core/ws_http.h; their heads count towards MAX_PROXY_HEAD.
+_MAX_INTERIM = 8
+
 _EARLY = "data came before the handshake began"
 
 # RFC 1929, 2: the lengths are one octet each.
@@ -112,6 +118,7 @@ class Tunnel(asyncio.Protocol):
         self._proxy = proxy
         self._server = server
         self._head: Optional[bytearray] = bytearray()
+        self._interim: list[int] = []  # how long the heads were that were passed over
         self._open: asyncio.Future[None] = loop.create_future()
         self._transport: Optional[asyncio.Transport] = None
         self._successor: Optional[asyncio.BaseProtocol] = None
@@ -136,18 +143,30 @@ class Tunnel(asyncio.Protocol):
             return
         kept = b"\r" if self._head.endswith(b"\r") else b""
         self._head += _BARE_LF.sub(b"\r\n", kept + data)[len(kept) :]
+        self._pass_over_interim(self._head)
         if not self._head.startswith(_BEGINS[: len(self._head)]):
             # Whoever this is may wait for us now.
             self._fail(_NOT_HTTP, None, bytes(self._head))
             return
         end = self._head.find(b"\r\n\r\n")
-        if (end + 4 if end >= 0 else len(self._head)) > MAX_PROXY_HEAD:
+        size = end + 4 if end >= 0 else len(self._head)
+        if len(self._interim) > _MAX_INTERIM:
+            self._fail(f"it sent more than {_MAX_INTERIM} interim responses")
+        elif sum(self._interim) + size > MAX_PROXY_HEAD:
             self._fail(f"the head of its answer exceeds {MAX_PROXY_HEAD} bytes")
         elif end >= 0:
             head = bytes(self._head[:end])
             self._spoke_early = len(self._head) > end + 4
             self._head = None
             self._answered(head)
+
+    def _pass_over_interim(self, head: bytearray) -> None:
+        """Drop the interim responses that stand before the answer."""
+        found = _INTERIM.match(head)
+        while found is not None and len(self._interim) <= _MAX_INTERIM:
+            self._interim.append(found.end())
+            del head[: found.end()]
+            found = _INTERIM.match(head)
 
     def _answered(self, head: bytes) -> None:
         """Decide what the answer means."""

@@ -36,6 +36,8 @@ from .handshake import (
     make_origins,
     offered_extensions,
     offered_subprotocols,
+    options_response,
+    resolve_target,
     switching_bytes,
     uses_extension,
 )
@@ -162,7 +164,7 @@ class ServerProtocol(WSProtocol):
         self._refuse(WSRequestRefused(status, text), False)
 
     def _head_received(
-        self, method: bytes, target: bytes, fields: RequestFields, head: bytes
+        self, method: bytes, target: bytes, version: bytes, fields: RequestFields, head: bytes
     ) -> None:
         """Ask the listener factory and answer the request; called by the reader."""
         if self._is_shutting:
@@ -170,15 +172,19 @@ class ServerProtocol(WSProtocol):
         transport = self.transport
         assert transport is not None
         assert self._underlying is not None
-        request = transport._request = WSUpgradeRequest(method, target)
+        request = transport._request = WSUpgradeRequest(method, target, version)
         request._first = head
         is_head = method == b"HEAD"
         try:
-            check_request(method, fields)
-            wants_upgrade = is_upgrade(fields)
+            check_request(method, version, fields)
+            if not target.startswith(b"/"):
+                resolve_target(request)
+            wants_upgrade = is_upgrade(version, fields)
             offered, extensions = self._admit(fields) if wants_upgrade else ([], [])
-            answer = self._server_options.factory(request)
+            answer = self._ask(request)
             response, listener = self._make_response(answer)
+            if method == b"OPTIONS":
+                response, listener = options_response(response), None
             # None: a 101 of ours, with nothing in it to be considered, merged or checked.
             theirs = None if answer is not None and answer is listener else response
             if theirs is not None and theirs.status != HTTPStatus.SWITCHING_PROTOCOLS:
@@ -188,7 +194,7 @@ class ServerProtocol(WSProtocol):
                     self._log(logging.INFO, "request refused: %d for %r", theirs.status, path)
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
                 return
-            key = check_upgrade(method, wants_upgrade, fields)
+            key = check_upgrade(method, version, wants_upgrade, fields)
             assert listener is not None
             agreed = {
                 "Upgrade": "websocket",
@@ -232,6 +238,14 @@ class ServerProtocol(WSProtocol):
         if not self._server._take_in():
             raise WSRequestRefused(503, "too many connections")
         return offered
+
+    def _ask(
+        self, request: WSUpgradeRequest
+    ) -> Union[WSListener, WSUpgradeResponseWithListener, None]:
+        """Ask the listener factory; "*" is no place of its, but the server itself."""
+        if request.path == b"*":
+            return WSUpgradeResponseWithListener(WSUpgradeResponse(HTTPStatus.NO_CONTENT), None)
+        return self._server_options.factory(request)
 
     def _make_response(
         self, answer: WSServerAnswer

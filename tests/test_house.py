@@ -34,6 +34,7 @@ EXT_STOREYS = [
 # Who may import whom in the package; what only types need does not count.
 PY_IMPORTS = {
     "version": set(),
+    "body": set(),
     "enums": set(),
     "errors": set(),
     "closing": {"enums"},
@@ -60,8 +61,8 @@ PY_IMPORTS = {
     "racing": set(),
     "connecting": {"poller", "proxy", "racing", "stream", "url"},
     "client": {
-        "_core", "connecting", "deflate", "enums", "errors", "extras", "handshake", "listener",
-        "options", "poller", "protocol", "proxy", "redirects", "transport", "url",
+        "_core", "body", "connecting", "deflate", "enums", "errors", "extras", "handshake",
+        "listener", "options", "poller", "protocol", "proxy", "redirects", "transport", "url",
     },
     "reconnect": {"client", "enums", "errors", "listener", "options", "transport", "url"},
     "server": {

@@ -338,6 +338,51 @@ async def test_refusals_in_bare_lf(plain):
         assert caught.value.raw_header == b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic"
 
 
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_interim_responses_before_the_answer(plain, certificates, secure):
+    """So many are passed over, however they are cut; all heads together are no more than one."""
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for at in range(0, len(answer), step):
+            writer.write(answer[at : at + step])
+            await writer.drain()
+            await asyncio.sleep(0)
+        heads.append(await read_head(reader))
+        writer.close()
+
+    heads = []
+    agreed = b"HTTP/1.0 200 OK\r\n\r\n"
+    largest = b"HTTP/1.1 100 " + b"y" * (MAX_PROXY_HEAD - 17 - len(agreed)) + b"\r\n\r\n"
+    rows = [
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + agreed, None),
+        (EARLY * 8 + agreed, None),
+        (largest + agreed, None),
+        (EARLY * 9, "more than 8 interim"),
+        (largest + b"HTTP/1.1 200 OK!\r\n\r\n", "exceeds"),
+        (EARLY + b"HTTP/1.1 407 No\r\n\r\n", "status 407"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", "status 101"),
+    ]
+    async with scripted(script, certificates.server() if secure else None) as port:
+        options = {"proxy": f"{'https' if secure else 'http'}://127.0.0.1:{port}"}
+        if secure:
+            options["proxy_ssl_context"] = certificates.client()
+        for answer, text in rows:
+            for step in (len(answer), 7 if len(answer) < 1000 else 10_000):
+                heads.clear()
+                with row((answer[:70], step)), pytest.raises(WSHandshakeError) as caught:
+                    url = "ws://127.0.0.1:1/path"
+                    await soon(ws_connect(Never(), url, transport=plain.way, **options))
+                with row((answer[:70], step)):
+                    # The tunnel was there, and ended without an answer.
+                    assert (type(caught.value) is WSHandshakeError) is (text is None)
+                    assert text is None or text in str(caught.value)
+                    assert [head[0] for head in heads] == ["GET /path HTTP/1.1"] * (text is None)
+
+
 async def test_the_largest_head(plain):
     """One byte less is accepted, in two pieces, too."""
     largest = BIG + b"y" * (MAX_PROXY_HEAD - 4 - len(BIG)) + b"\r\n\r\n"

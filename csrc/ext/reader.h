@@ -20,7 +20,7 @@
 
 /* What received bytes are. */
 enum pyws_reader_mode {
-    /* the opening handshake's HTTP head */
+    /* the opening handshake's HTTP: a head, then the content of a refusal */
     PYWS_READ_HEAD,
     /* frames */
     PYWS_READ_FRAMES,
@@ -100,7 +100,7 @@ typedef struct {
     /* discard_left bounds what DISCARD still takes before the package is told
      * to give up on the peer. */
     size_t discard_left;
-    /* http is NULL once the head is complete. */
+    /* http is NULL once the head is complete: content may follow. */
     struct ws_http *http;
 } WSReaderObject;
 

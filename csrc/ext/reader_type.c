@@ -182,6 +182,18 @@ WSReader_take_rest(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+WSReader_read_body(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    if (r->http != NULL || r->mode != PYWS_READ_DISCARD) {
+        PyErr_SetString(PyExc_RuntimeError, "content follows a head");
+        return NULL;
+    }
+    r->mode = PYWS_READ_HEAD;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 WSReader_watch_input(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     WSReaderObject *r = (WSReaderObject *)self;
@@ -381,6 +393,9 @@ static PyMethodDef WSReader_methods[] = {
     {"_take_rest", WSReader_take_rest, METH_NOARGS,
      "_take_rest($self, /)\n--\n\n"
      "Take out and return the bytes that are not parsed yet."},
+    {"_read_body", WSReader_read_body, METH_NOARGS,
+     "_read_body($self, /)\n--\n\n"
+     "Give what follows the head to _body_received(), until _stop_frames()."},
     {"_watch_input", WSReader_watch_input, METH_NOARGS,
      "_watch_input($self, /)\n--\n\n"
      "Note from now on when input comes."},
