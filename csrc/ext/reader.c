@@ -817,8 +817,8 @@ pyws_reader_filled(WSReaderObject *r, size_t n)
         return -1;
     }
     /* Every other way into the ring moves its end, or leaves the block. */
-    int is_there = ws_ring_block(&r->ring) == lent.block &&
-                   r->ring.w == lent.at;
+    int is_there =
+        ws_ring_block(&r->ring) == lent.block && r->ring.w == lent.at;
     pyws_reader_take_back(r);
     if (!is_there) {
         pyws_raise_taken_back();

@@ -55,8 +55,8 @@ stream_call_soon(StreamObject *s, const char *method, PyObject *arg)
 }
 
 /* Enters the connection's context; a copy of it where it is entered already, by
- * who runs a nested event loop.  Returns what stream_leave() takes, NULL with an
- * exception set. */
+ * who runs a nested event loop.  Returns what stream_leave() takes, NULL with
+ * an exception set. */
 static PyObject *
 stream_enter(StreamObject *s)
 {
@@ -163,9 +163,9 @@ stream_tell(StreamObject *s, PyObject *exc)
     return rc;
 }
 
-/* The loop could not be told, for want of memory or by a Ctrl-C: the poller comes
- * back to the stream, and it is told then.  A descriptor whose write side was
- * shut down is always writable. */
+/* The loop could not be told, for want of memory or by a Ctrl-C: the poller
+ * comes back to the stream, and it is told then.  A descriptor whose write side
+ * was shut down is always writable. */
 static void
 stream_tell_later(StreamObject *s, PyObject *exc)
 {
@@ -190,7 +190,7 @@ stream_has_no_loop(StreamObject *s)
     PyObject *closed = s->loop == NULL
                            ? NULL
                            : PyObject_CallMethod(s->loop, "is_closed", NULL);
-    int is_closed = s->loop == NULL ? 1
+    int is_closed = s->loop == NULL  ? 1
                     : closed == NULL ? 0
                                      : PyObject_IsTrue(closed) > 0;
     Py_XDECREF(closed);
@@ -248,8 +248,8 @@ pyws_stream_tell_lost(StreamObject *s, PyObject *exc)
     }
     PyObject *protocol = Py_XNewRef(s->protocol), *result = NULL;
     if (protocol != NULL) {
-        result = PyObject_CallMethodOneArg(
-            protocol, s->state->str_connection_lost, exc);
+        result = PyObject_CallMethodOneArg(protocol,
+                                           s->state->str_connection_lost, exc);
     }
     Py_XDECREF(protocol);
     stream_leave(s, context);
@@ -290,8 +290,8 @@ stream_lost_errno(StreamObject *s, int error)
     return rc;
 }
 
-/* An exception of ours or of the protocol ends the connection.  KeyboardInterrupt
- * and SystemExit go on to the loop: -1. */
+/* An exception of ours or of the protocol ends the connection.
+ * KeyboardInterrupt and SystemExit go on to the loop: -1. */
 static int
 stream_fatal(StreamObject *s, const char *message)
 {
@@ -598,9 +598,9 @@ pyws_stream_eof(StreamObject *s)
         return stream_lost_errno(s, s->write_error);
     }
     PyObject *protocol = Py_XNewRef(s->protocol);
-    PyObject *result = protocol == NULL ? Py_NewRef(Py_None)
-                                        : PyObject_CallMethod(
-                                              protocol, "eof_received", NULL);
+    PyObject *result =
+        protocol == NULL ? Py_NewRef(Py_None)
+                         : PyObject_CallMethod(protocol, "eof_received", NULL);
     Py_XDECREF(protocol);
     if (result == NULL) {
         return -1;
@@ -765,8 +765,8 @@ stream_serve_inside(StreamObject *s, unsigned bits, struct pyws_budget *budget,
                    ? stream_error_unread(s)
                    : 0;
     }
-    return stream_readable(
-        s, budget, (bits & (WS_POLL_IN | WS_POLL_HUP)) != 0, got);
+    return stream_readable(s, budget, (bits & (WS_POLL_IN | WS_POLL_HUP)) != 0,
+                           got);
 }
 
 /* Whether input is left that the kernel cannot see. */
@@ -775,10 +775,9 @@ stream_has_more(const StreamObject *s)
 {
     int has_frames =
         !s->closing && s->reader != NULL && pyws_reader_has_work(s->reader);
-    return s->fd >= 0 &&
-           (s->tls_retries ||
-            (pyws_stream_is_reading(s) &&
-             (has_frames || s->tls_left || s->write_error != 0)));
+    return s->fd >= 0 && (s->tls_retries ||
+                          (pyws_stream_is_reading(s) &&
+                           (has_frames || s->tls_left || s->write_error != 0)));
 }
 
 /* Events that came from a nested event loop are asked for again. */

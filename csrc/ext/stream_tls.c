@@ -458,8 +458,8 @@ pyws_stream_pump_tls(StreamObject *s, struct pyws_budget *budget)
     return s->tls_ended || s->tls_failed != NULL ? stream_finish_tls(s) : 0;
 }
 
-/* How much of |len| bytes of ciphertext to read: what the reader can take behind
- * what it has, so that nothing is moved; a record at least. */
+/* How much of |len| bytes of ciphertext to read: what the reader can take
+ * behind what it has, so that nothing is moved; a record at least. */
 static size_t
 stream_worth_tls(const StreamObject *s, size_t len)
 {

@@ -189,8 +189,8 @@ enum pyws_tls_result
 pyws_tls_handshake(struct pyws_tls *t)
 {
     tls_enter(t);
-    return tls_exit_step(t, tls_pull(t) < 0 ? PYWS_TLS_ERROR
-                                            : pyws_layer_handshake(&t->layer));
+    return tls_exit_step(
+        t, tls_pull(t) < 0 ? PYWS_TLS_ERROR : pyws_layer_handshake(&t->layer));
 }
 
 enum pyws_tls_result
@@ -208,8 +208,8 @@ pyws_tls_read(struct pyws_tls *t, PyObject *into, uint8_t *room, size_t len,
               size_t *got)
 {
     tls_enter(t);
-    return tls_exit_step(
-        t, pyws_layer_read_into(&t->layer, into, room, len, got));
+    return tls_exit_step(t,
+                         pyws_layer_read_into(&t->layer, into, room, len, got));
 }
 
 /* ---- out ---- */
@@ -235,8 +235,8 @@ pyws_tls_defer(struct pyws_tls *t, PyObject *bytes)
     return 0;
 }
 
-/* Writes what was deferred, behind what waits.  What is deferred meanwhile comes
- * the next time: whoever writes for each write must not keep us here. */
+/* Writes what was deferred, behind what waits.  What is deferred meanwhile
+ * comes the next time: whoever writes for each write must not keep us here. */
 static int
 tls_write_deferred(struct pyws_tls *t)
 {

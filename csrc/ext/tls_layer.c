@@ -510,9 +510,8 @@ pyws_layer_collect(struct pyws_layer *l)
 int
 pyws_layer_end(struct pyws_layer *l)
 {
-    PyObject *result =
-        layer_call0(l->inner, l->stock ? l->state->str_shutdown
-                                       : l->state->str_unwrap);
+    PyObject *result = layer_call0(
+        l->inner, l->stock ? l->state->str_shutdown : l->state->str_unwrap);
     ws_ring_settle(&l->io.in);
     if (result != NULL) {
         Py_DECREF(result);
