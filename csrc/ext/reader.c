@@ -2,7 +2,6 @@
 
 #include "budget.h"
 #include "clock.h"
-#include "head.h"
 #include "object.h"
 #include "raise.h"
 #include "ws_err.h"
@@ -19,14 +18,6 @@ pyws_reader_discard(WSReaderObject *r)
     r->mode = PYWS_READ_DISCARD;
     r->discard_left = READER_DISCARD_MAX;
     r->has_ahead = 0;
-}
-
-/* Turns the result of a call into 0 or -1. */
-static int
-reader_done(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
 }
 
 /* ---- frames ---- */
@@ -51,7 +42,7 @@ reader_callback_failed(WSReaderObject *r, WSFrameObject *frame, PyObject *where)
         PyObject_VectorcallMethod(r->state->str_callback_failed, args + 1,
                                   4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(raised);
-    return reader_done(result);
+    return pyws_done(result);
 }
 
 /* ws_parser_next() at the ring's front, unless that was done before. */
@@ -168,7 +159,7 @@ reader_take_pong(WSReaderObject *r, WSFrameObject *frame)
                                                                 : 1;
         }
     }
-    return reader_done(
+    return pyws_done(
                PyObject_CallMethod((PyObject *)r, "_pong_received", NULL)) < 0
                ? -1
                : 1;
@@ -206,15 +197,15 @@ static int
 reader_fail(WSReaderObject *r, int err)
 {
     pyws_reader_discard(r);
-    return reader_done(PyObject_CallMethod((PyObject *)r, "_protocol_failed",
-                                           "Is", ws_err_close_code(err),
-                                           ws_err_text(err)));
+    return pyws_done(PyObject_CallMethod((PyObject *)r, "_protocol_failed",
+                                         "Is", ws_err_close_code(err),
+                                         ws_err_text(err)));
 }
 
 static int
 reader_note_close(WSReaderObject *r, const struct ws_close *close)
 {
-    return reader_done(PyObject_CallMethod(
+    return pyws_done(PyObject_CallMethod(
         (PyObject *)r, "_close_received", "Iz#", close->code,
         (const char *)close->reason, (Py_ssize_t)close->reason_len));
 }
@@ -232,7 +223,7 @@ reader_finish_close(WSReaderObject *r, WSTransportObject *t, unsigned code)
     if (pyws_transport_close(t, &answer) < 0) {
         return -1;
     }
-    return reader_done(
+    return pyws_done(
         PyObject_CallMethodNoArgs((PyObject *)r, r->state->str_close_complete));
 }
 
@@ -570,112 +561,6 @@ reader_frames(WSReaderObject *r, int *frames)
     return rc;
 }
 
-/* ---- the opening handshake's head ---- */
-
-/* Puts |arg|, whose reference it takes, behind the |*n| that stand at |args|.
- * Returns whether there is one. */
-static int
-head_add_arg(PyObject **args, size_t *n, PyObject *arg)
-{
-    args[*n] = arg;
-    *n += arg != NULL;
-    return arg != NULL;
-}
-
-/* Hands a complete head of |head_len| bytes to the package, which answers it
- * and goes on to frames or not. */
-static int
-reader_head_complete(WSReaderObject *r, int head_len)
-{
-    struct ws_http *h = r->http;
-    const uint8_t *head = ws_ring_peek(&r->ring);
-    PyObject *result = NULL;
-
-    struct ws_http_span all = {.off = 0, .len = (uint16_t)head_len};
-    PyObject *args[7] = {NULL, (PyObject *)r};
-    size_t n = 2;
-    int made =
-        h->is_response
-            ? head_add_arg(args, &n, PyLong_FromUnsignedLong(h->status))
-            : head_add_arg(args, &n, pyws_head_bytes(head, h->method)) &&
-                  head_add_arg(args, &n, pyws_head_bytes(head, h->target));
-    made = made && head_add_arg(args, &n, pyws_head_bytes(head, h->version));
-    /* A client reads all of its one response; a server what it needs of each
-     * of its many requests. */
-    made = made && head_add_arg(args, &n,
-                                h->is_response ? pyws_head_fields(h, head)
-                                               : pyws_head_known(h, head));
-    made = made && head_add_arg(args, &n, pyws_head_bytes(head, all));
-    /* The head is done with before Python runs. */
-    ws_ring_consume(&r->ring, (size_t)head_len);
-    PyMem_RawFree(h);
-    r->http = NULL;
-    pyws_reader_discard(r);
-    if (made) {
-        result = PyObject_VectorcallMethod(
-            r->state->str_head_received, args + 1,
-            (n - 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    }
-    for (size_t i = 2; i < n; i++) {
-        Py_DECREF(args[i]);
-    }
-    return reader_done(result);
-}
-
-static int
-reader_head_failed(WSReaderObject *r, int err)
-{
-    PyMem_RawFree(r->http);
-    r->http = NULL;
-    pyws_reader_discard(r);
-    return reader_done(PyObject_CallMethod(
-        (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(err),
-        ws_err_text(err), (const char *)ws_ring_peek(&r->ring),
-        (Py_ssize_t)ws_ring_len(&r->ring)));
-}
-
-/* Hands what has come of a refusal's content to the package. */
-static int
-reader_body(WSReaderObject *r)
-{
-    size_t len = ws_ring_len(&r->ring);
-
-    if (len == 0) {
-        return 0;
-    }
-    PyObject *data = PyBytes_FromStringAndSize(
-        (const char *)ws_ring_peek(&r->ring), (Py_ssize_t)len);
-    ws_ring_consume(&r->ring, len);
-    if (data == NULL) {
-        return -1;
-    }
-    return reader_done(
-        PyObject_CallMethod((PyObject *)r, "_body_received", "N", data));
-}
-
-static int
-reader_head(WSReaderObject *r)
-{
-    if (r->http == NULL) {
-        return reader_body(r);
-    }
-    for (;;) {
-        int len = ws_http_feed(r->http, ws_ring_peek(&r->ring),
-                               ws_ring_len(&r->ring));
-        int interim = len > 0 ? ws_http_interim(r->http) : len;
-        if (interim < 0) {
-            return reader_head_failed(r, interim);
-        }
-        if (len == 0) {
-            return 0;
-        }
-        if (interim == 0) {
-            return reader_head_complete(r, len);
-        }
-        ws_ring_consume(&r->ring, (size_t)len);
-    }
-}
-
 /* ---- the parse loop ---- */
 
 static int
@@ -692,7 +577,7 @@ reader_drop(WSReaderObject *r)
         return 0; /* it was told */
     }
     r->discard_left = 0;
-    return reader_done(PyObject_CallMethodNoArgs(
+    return pyws_done(PyObject_CallMethodNoArgs(
         (PyObject *)r, r->state->str_discard_exhausted));
 }
 
@@ -710,7 +595,7 @@ pyws_reader_run(WSReaderObject *r, int *frames)
     r->stopped = 0;
     if (r->mode == PYWS_READ_HEAD) {
         int64_t begun = frames == NULL ? 0 : ws_clock_us();
-        rc = reader_head(r);
+        rc = pyws_reader_head(r);
         if (frames != NULL) {
             pyws_budget_charge(frames, begun);
         }

@@ -169,7 +169,7 @@ WSReader_take_rest(PyObject *self, PyObject *Py_UNUSED(ignored))
     size_t len = ws_ring_len(&r->ring);
 
     /* Whoever parses has looked at them already. */
-    if (r->mode != PYWS_READ_DISCARD) {
+    if (r->mode == PYWS_READ_FRAMES || r->http != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the bytes are being parsed");
         return NULL;
     }
