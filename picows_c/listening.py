@@ -448,7 +448,7 @@ class Listening:
         try:
             self._acceptors.append(_core.Acceptor(self._poller, fd, self))
         except BaseException:
-            os.close(fd)
+            self._poller._drop(fd)  # and the acceptor that has taken it
             raise
 
     def is_serving(self) -> bool:

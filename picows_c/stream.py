@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import socket
 import ssl as ssl_module
 from collections.abc import Callable
@@ -224,24 +223,27 @@ async def connect_stream(
     protocol = protocol_factory()
     # Who has not heard connection_made() must not hear connection_lost().
     nobody = asyncio.BaseProtocol()
-    fd = sock.detach()
+    fd = sock.fileno()
     try:
         stream = Stream(poller, loop, fd, nobody, contextvars.copy_context(), extra)
+        sock.detach()
     except BaseException:
-        os.close(fd)
+        # Whoever has it now: it is closed once.
+        sock.detach()
+        poller._drop(fd)
         raise
-    if ssl is not None:
-        # The stream reads no further until its protocol is started.
-        await secure_stream(
-            stream,
-            loop,
-            ssl,
-            server_hostname=server_hostname,
-            handshake_timeout=ssl_handshake_timeout,
-            shutdown_timeout=ssl_shutdown_timeout,
-        )
-    stream.set_protocol(protocol)
     try:
+        if ssl is not None:
+            # The stream reads no further until its protocol is started.
+            await secure_stream(
+                stream,
+                loop,
+                ssl,
+                server_hostname=server_hostname,
+                handshake_timeout=ssl_handshake_timeout,
+                shutdown_timeout=ssl_shutdown_timeout,
+            )
+        stream.set_protocol(protocol)
         protocol.connection_made(cast("asyncio.BaseTransport", stream))
         stream._start()
     except BaseException:

@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import ctypes
 import gc
+import os
 import socket
 import ssl
 import sys
@@ -26,7 +27,7 @@ from served import until
 
 from picows_c import WSMsgType, _core, listening
 from picows_c.poller import Poller, poller_of
-from picows_c.stream import Stream, connect_stream, open_socket
+from picows_c.stream import Stream, connect_stream
 
 
 class OnFrame(Recorder):
@@ -505,7 +506,7 @@ async def test_a_read_that_makes_its_buffer_smaller(ours):
     problems = []
     loop.set_exception_handler(lambda _, context: problems.append(context["exception"]))
     async with scripted(greets, ours.certificates.server()) as port:
-        sock = await open_socket(loop, "127.0.0.1", port)
+        sock = socket.create_connection(("127.0.0.1", port))
         await connect_stream(
             poller_of(loop), loop, Plain, sock, ssl=context, server_hostname="127.0.0.1"
         )
@@ -732,6 +733,35 @@ async def test_a_descriptor_is_closed_once(ours, monkeypatch):
         await peer.expect(BINARY, b"x")
         peer.abort()
     assert problems == [MemoryError]
+
+
+@needs_poller
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_clients_descriptor_is_closed_once(ours, monkeypatch, taken):
+    """A stream that raises, before or after it took the descriptor: one of the two closes it."""
+    made = []
+
+    class Raises(Stream):
+        def __init__(self, *args: Any) -> None:
+            made.append(args[2])
+            if taken:
+                super().__init__(*args)
+            raise MemoryError("planned")
+
+    server = Recorder()
+    async with against(ours, "server", server):
+        monkeypatch.setattr("picows_c.stream.Stream", Raises)
+        with pytest.raises(MemoryError, match="planned"):
+            await ours.connect(Recorder)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(made[0])
+        # The number is another's from now on, and nobody closes it.
+        closed = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+        assert made[0] in closed
+        monkeypatch.undo()
+        gc.collect()
+        for fd in closed:
+            os.close(fd)
 
 
 @needs_poller
