@@ -239,7 +239,7 @@ pyws_stream_tell_lost(StreamObject *s, PyObject *exc)
 {
     /* (Told, and by a Ctrl-C not known to be: nobody comes back to it.) */
     stream_release(s, 1);
-    if (s->protocol == NULL) {
+    if (s->protocol == NULL || s->context == NULL) {
         Py_RETURN_NONE;
     }
     PyObject *context = stream_enter(s);
@@ -779,11 +779,17 @@ stream_has_more(const StreamObject *s)
              (has_frames || s->tls_left || s->write_error != 0)));
 }
 
-/* Events that came from a nested event loop are asked for again. */
+/* Events that came from a nested event loop are asked for again; an edge is not
+ * reported twice. */
 static int
 stream_unmute(StreamObject *s)
 {
-    s->muted = 0;
+    unsigned missed = s->missed;
+
+    s->muted = s->missed = 0;
+    if (missed != 0 && s->slot != PYWS_NO_SLOT) {
+        pyws_watch_carry(s->watch, pyws_watch_token(s->watch, s->slot), missed);
+    }
     return pyws_stream_update(s);
 }
 
