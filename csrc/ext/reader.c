@@ -514,7 +514,9 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     frame->opcode = head->opcode;
     frame->fin = head->fin;
     frame->rsv = head->rsv;
-    frame->ascii = (uint8_t)ascii;
+    /* Who has a view of the room that get_buffer() lent can still change it. */
+    frame->ascii =
+        ascii && (frame->block == NULL || !ws_block_is_lent(frame->block));
     if (WS_LIKELY(!(actions & WS_ACT_CLOSE))) {
         return reader_show(r, t, frame);
     }
@@ -576,10 +578,9 @@ reader_frames(WSReaderObject *r, int *frames)
 /* Hands a complete head of |head_len| bytes to the package, which answers it
  * and goes on to frames or not. */
 static int
-reader_head_complete(WSReaderObject *r, int head_len)
+reader_head_complete(WSReaderObject *r, struct ws_http *h, const uint8_t *head,
+                     int head_len)
 {
-    struct ws_http *h = r->http;
-    const uint8_t *head = ws_ring_peek(&r->ring);
     PyObject *result = NULL;
 
     struct ws_http_span all = {.off = 0, .len = (uint16_t)head_len};
@@ -599,11 +600,6 @@ reader_head_complete(WSReaderObject *r, int head_len)
     if (args[4] != NULL) {
         args[5] = pyws_head_bytes(head, all);
     }
-    /* The head is done with before Python runs. */
-    ws_ring_consume(&r->ring, (size_t)head_len);
-    PyMem_RawFree(h);
-    r->http = NULL;
-    pyws_reader_discard(r);
     if (args[5] != NULL) {
         result =
             PyObject_VectorcallMethod(r->state->str_head_received, args + 1,
@@ -618,22 +614,32 @@ reader_head_complete(WSReaderObject *r, int head_len)
 static int
 reader_head(WSReaderObject *r)
 {
+    struct ws_http *h = r->http;
+    struct ws_block *block = ws_ring_block(&r->ring);
     const uint8_t *head = ws_ring_peek(&r->ring);
     size_t len = ws_ring_len(&r->ring);
 
-    int rc = ws_http_feed(r->http, head, len);
+    int rc = ws_http_feed(h, head, len);
     if (rc == 0) {
         return 0;
     }
-    if (rc > 0) {
-        return reader_head_complete(r, rc);
-    }
-    PyMem_RawFree(r->http);
+    /* The reader is done with the head before Python runs, which a new object
+     * can by itself (the collector): the bytes stay where they are. */
+    ws_block_incref(block);
     r->http = NULL;
     pyws_reader_discard(r);
-    return reader_done(PyObject_CallMethod(
-        (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(rc),
-        ws_err_text(rc), (const char *)head, (Py_ssize_t)len));
+    if (rc > 0) {
+        ws_ring_consume(&r->ring, (size_t)rc);
+        rc = reader_head_complete(r, h, head, rc);
+    }
+    else {
+        rc = reader_done(PyObject_CallMethod(
+            (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(rc),
+            ws_err_text(rc), (const char *)head, (Py_ssize_t)len));
+    }
+    PyMem_RawFree(h);
+    ws_block_decref(block);
+    return rc;
 }
 
 /* ---- the parse loop ---- */
