@@ -81,6 +81,7 @@ poller_serve_stream(PollerObject *p, StreamObject *s, uint64_t token,
 
     if (WS_UNLIKELY(s->serving)) {
         s->muted = 1;
+        s->missed |= bits & (WS_POLL_HUP | WS_POLL_ERR);
         return pyws_watch_bits(&p->base.watch, (uint32_t)token, WS_POLL_HUP);
     }
     int rc = pyws_stream_serve(s, bits, budget, &had);

@@ -504,7 +504,9 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     frame->opcode = head->opcode;
     frame->fin = head->fin;
     frame->rsv = head->rsv;
-    frame->ascii = (uint8_t)ascii;
+    /* Who has a view of the room that get_buffer() lent can still change it. */
+    frame->ascii =
+        ascii && (frame->block == NULL || !ws_block_is_lent(frame->block));
     if (WS_LIKELY(!(actions & WS_ACT_CLOSE))) {
         return reader_show(r, t, frame);
     }

@@ -17,10 +17,9 @@ head_add_arg(PyObject **args, size_t *n, PyObject *arg)
 /* Hands a complete head of |head_len| bytes to the package, which answers it
  * and goes on to frames or not. */
 static int
-head_complete(WSReaderObject *r, int head_len)
+head_complete(WSReaderObject *r, const struct ws_http *h, const uint8_t *head,
+              int head_len)
 {
-    struct ws_http *h = r->http;
-    const uint8_t *head = ws_ring_peek(&r->ring);
     PyObject *result = NULL;
 
     struct ws_http_span all = {.off = 0, .len = (uint16_t)head_len};
@@ -38,11 +37,6 @@ head_complete(WSReaderObject *r, int head_len)
                                 h->is_response ? pyws_head_fields(h, head)
                                                : pyws_head_known(h, head));
     made = made && head_add_arg(args, &n, pyws_head_bytes(head, all));
-    /* The head is done with before Python runs. */
-    ws_ring_consume(&r->ring, (size_t)head_len);
-    PyMem_RawFree(h);
-    r->http = NULL;
-    pyws_reader_discard(r);
     if (made) {
         result = PyObject_VectorcallMethod(
             r->state->str_head_received, args + 1,
@@ -54,16 +48,32 @@ head_complete(WSReaderObject *r, int head_len)
     return pyws_done(result);
 }
 
+/* Ends with the head, which has |len| bytes, or where |err| is not 0 with what
+ * came of it.  The reader is done with it before Python runs, which a new
+ * object can by itself (the collector): the bytes stay where they are. */
 static int
-head_failed(WSReaderObject *r, int err)
+head_end(WSReaderObject *r, size_t len, int err)
 {
-    PyMem_RawFree(r->http);
+    struct ws_http *h = r->http;
+    struct ws_block *block = ws_ring_block(&r->ring);
+    const uint8_t *head = ws_ring_peek(&r->ring);
+    int rc;
+
+    ws_block_incref(block);
     r->http = NULL;
     pyws_reader_discard(r);
-    return pyws_done(PyObject_CallMethod(
-        (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(err),
-        ws_err_text(err), (const char *)ws_ring_peek(&r->ring),
-        (Py_ssize_t)ws_ring_len(&r->ring)));
+    ws_ring_consume(&r->ring, len);
+    if (err == 0) {
+        rc = head_complete(r, h, head, (int)len);
+    }
+    else {
+        rc = pyws_done(PyObject_CallMethod(
+            (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(err),
+            ws_err_text(err), (const char *)head, (Py_ssize_t)len));
+    }
+    PyMem_RawFree(h);
+    ws_block_decref(block);
+    return rc;
 }
 
 /* Hands what has come of a refusal's content to the package. */
@@ -96,13 +106,13 @@ pyws_reader_head(WSReaderObject *r)
                                ws_ring_len(&r->ring));
         int interim = len > 0 ? ws_http_interim(r->http) : len;
         if (interim < 0) {
-            return head_failed(r, interim);
+            return head_end(r, ws_ring_len(&r->ring), interim);
         }
         if (len == 0) {
             return 0;
         }
         if (interim == 0) {
-            return head_complete(r, len);
+            return head_end(r, (size_t)len, 0);
         }
         ws_ring_consume(&r->ring, (size_t)len);
     }

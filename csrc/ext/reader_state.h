@@ -67,6 +67,8 @@ typedef struct {
     /* coalesces: what is sent from the callbacks of one read leaves together.
      */
     uint8_t coalesces;
+    /* made: __init__ has run; begun: frames have begun. Both happen once. */
+    uint8_t made, begun;
     WSTransportObject *transport;
     PyObject *listener;
     /* callbacks has the listener's C functions, NULL where it has none. */

@@ -123,7 +123,7 @@ WSReader_start_frames(PyObject *self, PyObject *args)
                         "deflate is a Deflate, and needs whole messages");
         return NULL;
     }
-    if (r->mode != PYWS_READ_DISCARD || r->transport != NULL) {
+    if (r->mode != PYWS_READ_DISCARD || r->begun) {
         PyErr_SetString(PyExc_RuntimeError,
                         "frames begin once, behind the head");
         return NULL;
@@ -148,6 +148,7 @@ WSReader_start_frames(PyObject *self, PyObject *args)
         Py_XSETREF(r->deflate, (DeflateObject *)Py_NewRef(deflate));
         Py_XSETREF(t->deflate, (DeflateObject *)Py_NewRef(deflate));
     }
+    r->begun = 1;
     r->mode = PYWS_READ_FRAMES;
     Py_RETURN_NONE;
 }
@@ -288,7 +289,7 @@ WSReader_init(PyObject *self, PyObject *args, PyObject *kwargs)
                         "read_buffer_init_size must be positive");
         return -1;
     }
-    if (r->http != NULL || r->mode != PYWS_READ_DISCARD) {
+    if (r->made || r->begun) {
         PyErr_SetString(PyExc_TypeError, "a WSReader is initialized once");
         return -1;
     }
@@ -299,6 +300,7 @@ WSReader_init(PyObject *self, PyObject *args, PyObject *kwargs)
     }
     ws_http_init(r->http, is_client);
     ws_ring_init(&r->ring, &pyws_mem, &r->state->spare, (size_t)buffer_size);
+    r->made = 1;
     r->mode = PYWS_READ_HEAD;
     return 0;
 }

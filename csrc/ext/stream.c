@@ -485,11 +485,17 @@ stream_has_more(const StreamObject *s)
                            (has_frames || s->tls_left || s->write_error != 0)));
 }
 
-/* Events that came from a nested event loop are asked for again. */
+/* Events that came from a nested event loop are asked for again; an edge is not
+ * reported twice. */
 static int
 stream_unmute(StreamObject *s)
 {
-    s->muted = 0;
+    unsigned missed = s->missed;
+
+    s->muted = s->missed = 0;
+    if (missed != 0 && s->slot != PYWS_NO_SLOT) {
+        pyws_watch_carry(s->watch, pyws_watch_token(s->watch, s->slot), missed);
+    }
     return pyws_stream_update(s);
 }
 

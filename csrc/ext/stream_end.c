@@ -226,7 +226,7 @@ pyws_stream_tell_lost(StreamObject *s, PyObject *exc)
 {
     /* (Told, and by a Ctrl-C not known to be: nobody comes back to it.) */
     stream_release(s, 1);
-    if (s->protocol == NULL) {
+    if (s->protocol == NULL || s->context == NULL) {
         Py_RETURN_NONE;
     }
     PyObject *context = pyws_stream_enter(s);
@@ -253,7 +253,8 @@ pyws_stream_tell_failed(StreamObject *s, PyObject *exc)
     PyObject *done = Py_XNewRef(s->tls_done), *result = NULL;
 
     stream_release(s, 1);
-    if (done == NULL) {
+    if (done == NULL || s->context == NULL) {
+        Py_XDECREF(done);
         Py_RETURN_NONE;
     }
     pyws_stream_forget(s);

@@ -76,6 +76,8 @@ typedef struct {
      * a nested event loop, and nothing is watched for until it returns. */
     unsigned serving : 1;
     unsigned muted : 1;
+    /* missed is what of that event comes only once. */
+    unsigned missed : 4;
     PyObject *weakrefs;
 } StreamObject;
 

@@ -290,14 +290,24 @@ pyws_tls_waiting(const struct pyws_tls *t)
 static int
 tls_pass_down(struct pyws_tls *t)
 {
+    struct ws_ring *out = &t->layer.io.out;
+
     if (pyws_layer_collect(&t->layer) < 0) {
         return -1;
     }
-    size_t n = ws_ring_len(&t->layer.io.out);
-    int rc =
-        pyws_layer_write(&t->below->layer, ws_ring_peek(&t->layer.io.out), n);
-    ws_ring_consume(&t->layer.io.out, n);
-    ws_ring_settle(&t->layer.io.out);
+    size_t n = ws_ring_len(out);
+    if (n == 0) {
+        return 0;
+    }
+    /* Whoever has |t|'s SSLObject can write to it from inside of the call: the
+     * bytes stay where they are, and what is added comes behind them. */
+    struct ws_block *block = ws_ring_block(out);
+    const uint8_t *p = ws_ring_peek(out);
+    ws_block_incref(block);
+    ws_ring_consume(out, n);
+    int rc = pyws_layer_write(&t->below->layer, p, n);
+    ws_block_decref(block);
+    ws_ring_settle(out);
     return rc;
 }
 

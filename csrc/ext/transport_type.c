@@ -436,6 +436,7 @@ WSTransport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     t->way.state = state;
     t->way.fd = -1;
     /* Until __init__ has run, nothing can be sent. */
+    ws_conn_init(&t->conn, /*is_client=*/0, /*auto_pong=*/0, state->mask->fn);
     ws_conn_lost(&t->conn);
     return (PyObject *)t;
 }
