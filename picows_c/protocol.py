@@ -634,6 +634,8 @@ def peer_of(transport: asyncio.BaseTransport) -> Any:
     if peer:
         return peer
     path = transport.get_extra_info("sockname") or ""
+    if not isinstance(path, (str, bytes)):
+        return "reset peer"  # an IP socket has a name for as long as it is connected
     name = os.fsdecode(path).replace("\0", "@") or "unix socket"
     sock = transport.get_extra_info("socket")
     # struct ucred: the process that connected, even if it is another's by now.

@@ -90,7 +90,7 @@ async def idle():
 
 async def at_every_point(net, url, **options):
     """Cancel ws_connect everywhere, until it comes through; return at how many points."""
-    if net.certificates is not None:
+    if net.scheme == "wss":
         options.setdefault("ssl_context", net.certificates.client())
     options.setdefault("transport", net.way)
     # Nothing may come to the rescue.

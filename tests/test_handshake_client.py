@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from http import HTTPStatus
 
 import pytest
@@ -16,6 +15,7 @@ from picows_c import (
     WSUpgradeRequest,
     WSUpgradeResponse,
 )
+from picows_c.client import ClientProtocol
 
 # ---- agreed ----
 
@@ -243,17 +243,17 @@ async def test_cancel_when_the_answer_is_already_there(net):
             await soon(listener.disconnected.wait())
 
 
-async def test_cancel_within_connection_made(net):
+async def test_cancel_within_connection_made(net, monkeypatch):
     """Nothing is left behind where the connection stands, but ws_connect does not know it yet."""
+    real = ClientProtocol.connection_made
 
-    class Cancelling(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            connecting.cancel()
+    def cancels(self, transport):
+        real(self, transport)
+        connecting.cancel()
 
-    logger = logging.Logger("own", logging.INFO)
-    logger.addHandler(Cancelling())
+    monkeypatch.setattr(ClientProtocol, "connection_made", cancels)
     async with RawServer(net) as server:
-        connecting = asyncio.ensure_future(net.connect(Never(), logger_name=logger))
+        connecting = asyncio.ensure_future(net.connect(Never()))
         with pytest.raises(asyncio.CancelledError):
             await soon(connecting)
         peer = await server.accept()

@@ -488,3 +488,50 @@ async def test_a_nested_loop_does_not_spin(ours):
         peer.send(TEXT, b"x")
         await soon(listener.frames.get())
     assert turns[0] < 10
+
+
+# ---- the end, and pausing ----
+
+
+async def test_an_end_waits_while_reading_is_paused(net):
+    """Whoever pauses in the last callback hears of the end when he goes on, not before."""
+    net.skip_lossy_peer()
+
+    class Pausing(Recorder):
+        def on_ws_frame(self, transport, frame):
+            super().on_ws_frame(transport, frame)
+            transport.pause_reading()
+
+    listener = Pausing()
+    async with against(net, "server", listener) as peer:
+        listener.transport.pause_reading()
+        peer.send(TEXT, b"last")
+        await sent(peer)
+        peer.writer.close()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        listener.transport.resume_reading()
+        await frames_of(listener, 1)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        if net.way == "auto":
+            assert not listener.disconnected.is_set()
+        listener.transport.resume_reading()
+        await soon(listener.disconnected.wait())
+
+
+@needs_poller
+async def test_a_protocol_comes_back_to_a_paused_stream(ours):
+    """It is paused as the stream is."""
+    listener = Recorder()
+    async with against(ours, "server", listener) as peer:
+        stream = listener.transport.underlying_transport
+        protocol = stream.get_protocol()
+        stream.set_protocol(asyncio.Protocol())
+        stream.pause_reading()
+        stream.set_protocol(protocol)
+        stream.resume_reading()
+        stream.set_protocol(asyncio.Protocol())
+        stream.set_protocol(protocol)
+        peer.send(TEXT, b"x")
+        await frames_of(listener, 1)

@@ -18,10 +18,12 @@ pyws_stream_report(StreamObject *s, PyObject *raised, const char *message)
         Py_BuildValue("{s:s, s:O, s:O, s:O}", "message", message, "exception",
                       raised, "transport", (PyObject *)s, "protocol",
                       s->protocol == NULL ? Py_None : s->protocol);
-    if (context != NULL && s->loop != NULL) {
-        result = PyObject_CallMethod(s->loop, "call_exception_handler", "O",
-                                     context);
+    PyObject *loop = Py_XNewRef(s->loop);
+    if (context != NULL && loop != NULL) {
+        result =
+            PyObject_CallMethod(loop, "call_exception_handler", "O", context);
     }
+    Py_XDECREF(loop);
     if (result == NULL && PyErr_Occurred()) {
         PyErr_WriteUnraisable((PyObject *)s);
     }
@@ -35,10 +37,12 @@ pyws_stream_report(StreamObject *s, PyObject *raised, const char *message)
 static int
 stream_call_soon(StreamObject *s, const char *method, PyObject *arg)
 {
+    PyObject *loop = Py_NewRef(s->loop);
     PyObject *bound = PyObject_GetAttrString((PyObject *)s, method);
     PyObject *handle = bound == NULL ? NULL
-                                     : PyObject_CallMethod(s->loop, "call_soon",
+                                     : PyObject_CallMethod(loop, "call_soon",
                                                            "OO", bound, arg);
+    Py_DECREF(loop);
     Py_XDECREF(bound);
     Py_XDECREF(handle);
     return handle == NULL ? -1 : 0;
@@ -174,13 +178,15 @@ static int
 stream_has_no_loop(StreamObject *s)
 {
     PyObject *raised = pyws_take_raised();
-    PyObject *closed = s->loop == NULL
-                           ? NULL
-                           : PyObject_CallMethod(s->loop, "is_closed", NULL);
-    int is_closed = s->loop == NULL  ? 1
-                    : closed == NULL ? 0
-                                     : PyObject_IsTrue(closed) > 0;
-    Py_XDECREF(closed);
+    PyObject *loop = Py_XNewRef(s->loop);
+    int is_closed = loop == NULL;
+
+    if (loop != NULL) {
+        PyObject *closed = PyObject_CallMethod(loop, "is_closed", NULL);
+        is_closed = closed != NULL && PyObject_IsTrue(closed) > 0;
+        Py_XDECREF(closed);
+        Py_DECREF(loop);
+    }
     PyErr_Clear();
     pyws_raise_again(raised);
     return is_closed;

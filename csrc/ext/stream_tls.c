@@ -358,11 +358,13 @@ stream_drain_tls(StreamObject *s)
     return rc == PYWS_TLS_END && s->fd >= 0 ? pyws_stream_eof(s) : 0;
 }
 
-/* What stopped decrypting, once no frame before it waits. */
+/* What stopped decrypting, once no frame before it waits, and nobody has asked
+ * to hear nothing meanwhile. */
 static int
 stream_finish_tls(StreamObject *s)
 {
-    if (s->reader != NULL && s->reader->stopped) {
+    int waits = s->paused && !s->closing && !s->tls_owes_end;
+    if (waits || (s->reader != NULL && s->reader->stopped)) {
         s->tls_left = 1;
         return 0;
     }

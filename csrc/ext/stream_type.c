@@ -22,6 +22,9 @@ stream_set_protocol(StreamObject *s, PyObject *protocol)
     s->reader = PyObject_TypeCheck(protocol, s->state->WSReader_type)
                     ? (WSReaderObject *)protocol
                     : NULL;
+    if (s->reader != NULL) {
+        pyws_reader_pause(s->reader, s->paused);
+    }
     Py_XDECREF(old);
 }
 

@@ -249,10 +249,9 @@ tls_write_deferred(struct pyws_tls *t)
     t->deferred = NULL;
     t->deferred_len = 0;
     for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
-        PyObject *bytes = PyList_GET_ITEM(list, i);
-        rc = pyws_layer_write(&t->layer,
-                              (const uint8_t *)PyBytes_AS_STRING(bytes),
-                              (size_t)PyBytes_GET_SIZE(bytes));
+        PyObject *bytes = Py_NewRef(PyList_GET_ITEM(list, i));
+        rc = pyws_layer_write_bytes(&t->layer, bytes);
+        Py_DECREF(bytes);
     }
     Py_DECREF(list);
     return rc;

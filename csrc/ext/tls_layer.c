@@ -454,11 +454,37 @@ pyws_layer_write(struct pyws_layer *l, const uint8_t *p, size_t n)
     return rc != 0 ? (rc < 0 ? -1 : 0) : layer_wait(l, p + took, n - took);
 }
 
+/* Whether |o|, which stood in a list of ours, is bytes: the collector shows our
+ * lists to everybody.  0, or -1 with TypeError. */
+static int
+layer_check_bytes(PyObject *o)
+{
+    if (PyBytes_Check(o)) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "bytes were to be encrypted, not %.100s",
+                 Py_TYPE(o)->tp_name);
+    return -1;
+}
+
+int
+pyws_layer_write_bytes(struct pyws_layer *l, PyObject *bytes)
+{
+    return layer_check_bytes(bytes) < 0
+               ? -1
+               : pyws_layer_write(l, (const uint8_t *)PyBytes_AS_STRING(bytes),
+                                  (size_t)PyBytes_GET_SIZE(bytes));
+}
+
 /* Encrypts the first of what waits; as layer_push(). */
 static int
 layer_push_first(struct pyws_layer *l)
 {
     PyObject *bytes = Py_NewRef(PyList_GET_ITEM(l->waiting, 0));
+    if (layer_check_bytes(bytes) < 0) {
+        Py_DECREF(bytes);
+        return -1;
+    }
     const char *p = PyBytes_AS_STRING(bytes);
     size_t n = (size_t)PyBytes_GET_SIZE(bytes), took;
 
@@ -474,7 +500,7 @@ layer_push_first(struct pyws_layer *l)
         took = n;
         rc = PyList_SetSlice(l->waiting, 0, 1, NULL) < 0 ? -1 : 1;
     }
-    l->waiting_len -= took;
+    l->waiting_len -= took < l->waiting_len ? took : l->waiting_len;
     Py_DECREF(bytes);
     return rc;
 }

@@ -78,6 +78,7 @@ enum pyws_tls_result pyws_layer_read_into(struct pyws_layer *l, PyObject *into,
 /* pyws_layer_write encrypts |n| bytes.  What cannot be encrypted yet waits for
  * pyws_layer_retry().  0, or -1 with an exception set. */
 int pyws_layer_write(struct pyws_layer *l, const uint8_t *p, size_t n);
+int pyws_layer_write_bytes(struct pyws_layer *l, PyObject *bytes);
 int pyws_layer_retry(struct pyws_layer *l);
 
 /* pyws_layer_end makes close_notify.  0, or -1 with an exception set; a
