@@ -123,7 +123,7 @@ class Moves:
             return
         self.in_threads = rng.random() < 0.06
         self.hook = rng.choice([None, None, *hooks.KINDS, "objects"])
-        self.acts = rng.sample(ACTS, rng.choice([1, 1, 2, 3]))
+        self.acts = rng.sample(ACTS, rng.choice([1, 2, 3, 4]))
         is_client = session.role == "client" and self.hook in ("objects", "messages")
         self.is_proxied = is_client and rng.random() < 0.5
         # Which of two layers calls back: the proxy's, the one inside, both.
@@ -156,6 +156,15 @@ class Moves:
         nests = "nest" in self.acts and self.session.way == "loop"
         return nests and "cannot enter context" in str(error)
 
+    def may_outlive(self) -> bool:
+        """Whether a timer may be left: a connection was lost inside of a call that sets one."""
+        return self.hook is not None and ("rewire" in self.acts or "nest" in self.acts)
+
+    def may_fail(self, error: object) -> bool:
+        """Whether we may fail to connect: TLS cannot begin inside of TLS, in a nested loop."""
+        nests = self.hook is not None and "nest" in self.acts
+        return nests and isinstance(error, ConnectionResetError)
+
     def _may(self, what: str) -> bool:
         self.made[what] += 1
         return self.made[what] <= MOST[what]
@@ -164,7 +173,7 @@ class Moves:
 
     def inside(self, where: str) -> None:
         """Make a call on some connection of ours, if it comes to that."""
-        if self.is_child or self.depth > 1 or self.rng.random() > 0.2 or not self._may("inside"):
+        if self.is_child or self.depth > 1 or self.rng.random() > 0.3 or not self._may("inside"):
             return
         living = [c for c in self.session.connections if c.transport is not None]
         self.depth += 1
@@ -198,9 +207,13 @@ class Moves:
         """Make a move instead of a call; whether that was done."""
         if self.is_child:
             return True
-        if not self.acts or self.rng.random() > 0.25:
+        for _, lent in self.lent:
+            lent.check()
+        if not self.acts or self.rng.random() > 0.4:
             return False
         act = self.rng.choice(self.acts)
+        if connection.protocol is None and act in ("rewire", "lend", "private"):
+            return False
         connection.note(f"move {act} in {where}")
         move: Callable[[Any], None] = getattr(self, act)
         move(connection)
@@ -225,6 +238,8 @@ class Moves:
             stream.set_protocol(Other())  # finish() has ours lost
         else:
             stream.set_protocol(Other())
+            # Nobody else has it: it goes when this returns.
+            connection.protocol = None
             ours.connection_lost(None)
         connection.is_orphan = True
 
@@ -238,7 +253,6 @@ class Moves:
                 self.lent.append((connection, Lent(ours.get_buffer(-1), rng)))
         elif kind == 2:
             for _, lent in self.lent:
-                lent.check()
                 lent.write()
         elif kind == 3 and mine:
             self._give_back(mine[0])
@@ -278,6 +292,8 @@ class Moves:
             if self.rng.random() < 0.6:
                 ours._take_rest()
                 connection.trusted = min(connection.trusted, before)
+                is_over = transport.disconnect_cause is not None or connection.stream.is_closing()
+                must(is_over or connection.is_orphan, "_take_rest() was not refused")
             elif not transport.is_disconnected:
                 ours._start_frames(transport, connection, 1 << 20, False, False, 1 << 20, None, 0)
                 must(False, "_start_frames() was not refused")
@@ -309,6 +325,10 @@ class Moves:
         loop: Any = asyncio.get_running_loop()
         if not isinstance(loop, asyncio.BaseEventLoop) or self.nested or not self._may("nest"):
             return
+        if self.rng.random() < 0.6 and self.session.way == "auto":
+            # What is lost here is told by the loop inside.
+            connection.was_dropped = True
+            connection.transport.disconnect(False)
         running, waiting = asyncio.current_task(), len(loop._ready)
         self.nested += 1
         if running is not None:
@@ -346,7 +366,16 @@ class Moves:
                 lambda: connection.transport.disconnect(False),
                 lambda: connection.transport.send_close(1001),
             ]
-        same, call, left = os.fstat(fd).st_ino, rng.choice(calls), rng.randrange(25)
+        same = os.fstat(fd).st_ino
+        for _ in range(3):
+            self._interrupted(rng.choice(calls))
+        if stream._fileno() == fd:
+            must(self._inode(fd) == same, "the stream's descriptor is another's")
+
+    def _interrupted(self, call: Callable[[], object]) -> None:
+        if self.is_child:  # forked inside, it has a hook of its own
+            return
+        left = self.rng.randrange(16)
 
         def ctrl_c(frame: types.FrameType, event: str, arg: object) -> None:
             nonlocal left
@@ -364,9 +393,8 @@ class Moves:
         except OSError:
             pass
         finally:
-            sys.setprofile(None)
-        if stream._fileno() == fd:
-            must(self._inode(fd) == same, "the stream's descriptor is another's")
+            if not self.is_child:
+                sys.setprofile(None)
 
     @staticmethod
     def _inode(fd: int) -> int:
@@ -383,7 +411,8 @@ class Moves:
             if owner is connection:
                 self._give_back(lent)
         if connection.is_orphan:
-            connection.protocol.connection_lost(None)
+            if connection.protocol is not None:
+                connection.protocol.connection_lost(None)
             connection.stream.abort()
 
     def check(self) -> None:
