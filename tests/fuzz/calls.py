@@ -102,19 +102,21 @@ def run_session(seed: int, kind: str, certificates: Certificates, trace: bool) -
         is_theirs = type(context.get("protocol")).__name__ == "SSLProtocol"
         if not is_theirs and not session.moves.expects(context):
             problems.append(f"unhandled in the loop: {context}")
+            running.cancel()  # somebody may wait for what will not come
 
     session = Session(seed, certificates, trace)
+    running = loop.create_task(session.run())
     loop.set_exception_handler(unhandled)
     faulthandler.dump_traceback_later(SESSION_TIMEOUT, exit=True)
     try:
-        loop.run_until_complete(session.run())
+        loop.run_until_complete(running)
         left = [task for task in asyncio.all_tasks(loop) if not task.done()]
         if left:
             problems.append(f"tasks left: {left}")
         gc.collect()
         loop.run_until_complete(asyncio.sleep(0))
-    except Exception:
-        problems.append(traceback.format_exc())
+    except (Exception, asyncio.CancelledError):
+        problems.insert(0, traceback.format_exc())
     finally:
         faulthandler.cancel_dump_traceback_later()
         with contextlib.suppress(Exception):
