@@ -59,7 +59,7 @@ async def serve() -> None:
     def listener_factory(request: WSUpgradeRequest) -> Optional[WSListener]:
         return EchoServer() if request.path == b"/echo" else None
 
-    server = await ws_create_server(listener_factory, "127.0.0.1", 0)
+    server = await ws_create_server(listener_factory, "127.0.0.1", 0, assemble_messages=True)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
         # The parent closes our standard input when it has had enough.
@@ -105,7 +105,8 @@ class EchoClient(WSListener):
 
 
 async def talk(port: int, messages: int) -> None:
-    transport, _ = await ws_connect(lambda: EchoClient(messages), f"ws://127.0.0.1:{port}/echo")
+    url = f"ws://127.0.0.1:{port}/echo"
+    transport, _ = await ws_connect(lambda: EchoClient(messages), url, assemble_messages=True)
     await transport.wait_disconnected()
 
 

@@ -1,20 +1,24 @@
+"""The client of echo_server.py: it says something and prints the answer. python echo_client.py"""
+
 import asyncio
-from picows_c import ws_connect, WSFrame, WSTransport, WSListener, WSMsgType, WSCloseCode
+
+from picows_c import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
 
 class ClientListener(WSListener):
-    def on_ws_connected(self, transport: WSTransport):
-        transport.send(WSMsgType.TEXT, b"Hello world")
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        transport.send(WSMsgType.TEXT, "Hello world")
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame):
-        print(f"Echo reply: {frame.get_payload_as_ascii_text()}")
-        transport.send_close(WSCloseCode.OK)
-        transport.disconnect()
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            print(f"Echo reply: {frame.get_payload_as_utf8_text()}")
+            transport.send_close(WSCloseCode.OK)
 
 
-async def main(url):
-    transport, client = await ws_connect(ClientListener, url)
+async def main(url: str) -> None:
+    transport, _ = await ws_connect(ClientListener, url, assemble_messages=True)
     await transport.wait_disconnected()
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     asyncio.run(main("ws://127.0.0.1:9001"))

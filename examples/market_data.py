@@ -35,7 +35,12 @@ class Quotes(WSListener):
 async def main(url: str) -> None:
     # A quiet market and a dead line look the same; a ping tells them apart.
     transport, listener = await ws_connect(
-        Quotes, url, enable_auto_ping=True, auto_ping_idle_timeout=5, auto_ping_reply_timeout=5
+        Quotes,
+        url,
+        assemble_messages=True,
+        enable_auto_ping=True,
+        auto_ping_idle_timeout=5,
+        auto_ping_reply_timeout=5,
     )
     await transport.wait_disconnected()
     assert isinstance(listener, Quotes)

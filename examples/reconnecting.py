@@ -34,7 +34,11 @@ class Subscriber(WSListener):
 async def main(url: str, initial: float, maximum: float) -> None:
     try:
         async for transport, _ in reconnect(
-            Subscriber, url, backoff=WSBackoff(initial, maximum), enable_auto_ping=True
+            Subscriber,
+            url,
+            backoff=WSBackoff(initial, maximum),
+            assemble_messages=True,
+            enable_auto_ping=True,
         ):
             print("connected", flush=True)
             await transport.wait_disconnected()

@@ -28,10 +28,11 @@ class Say(WSListener):
 
 
 async def main(options: argparse.Namespace) -> None:
+    is_secure = options.url.startswith("wss:")
     transport, _ = await ws_connect(
         lambda: Say(options.text),
         options.url,
-        ssl_context=ssl.create_default_context(cafile=options.ca),
+        ssl_context=ssl.create_default_context(cafile=options.ca) if is_secure else None,
         unix_path=options.unix,
         assemble_messages=True,
     )

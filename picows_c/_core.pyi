@@ -35,7 +35,8 @@ def broadcast(
     Returns the list of those that did not get it, in their order: more than their
     max_write_buffer_size would wait to be written (nothing is counted as dropped,
     and nobody is disconnected), they are inside a fragmented message, or closing or
-    closed. An error on one connection ends that one and concerns no other.
+    closed, or their compressor raised. What goes wrong with one connection concerns
+    no other: sys.unraisablehook is told.
 
     Raises TypeError (what is no WSTransport, the type of an argument), ValueError
     (a client's transport, another msg_type, a control frame over 125 bytes), and
@@ -308,6 +309,8 @@ class WSReader:
         """Deliver nothing more; discard what comes."""
     def _take_rest(self) -> bytes:
         """Take out and return the bytes that are not parsed yet."""
+    def _read_body(self) -> None:
+        """Give what follows the head to _body_received(), until _stop_frames()."""
     def _watch_input(self) -> None:
         """Note from now on when input comes."""
     def _input(self) -> tuple[int, float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import inspect
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from typing import Any, Callable, Optional, Union
 from multidict import CIMultiDict
 
 from . import _core
+from .body import Body
 from .connecting import (
     Connector,
     LoopWay,
@@ -37,7 +39,7 @@ from .handshake import (
     make_request,
     uses_extension,
 )
-from .listener import WSListener
+from .listener import EXITS, WSListener, check_bound, check_factory, takes, wrong_answer
 from .options import (
     DEFAULT_BUFFER_SIZE,
     DEFAULT_CLIENT_PING_TIMEOUT,
@@ -49,6 +51,7 @@ from .options import (
     ConnectionOptions,
     WSLoggerLike,
     WSSocketOptions,
+    check_port,
     check_socket_options,
     check_timeout,
     check_tls_context,
@@ -56,9 +59,9 @@ from .options import (
 from .poller import choose_way
 from .protocol import WSProtocol
 from .proxy import check_proxy, import_socks
-from .redirects import headers_for, redirect_of
+from .redirects import headers_for, is_redirect, redirect_of
 from .transport import WSTransport
-from .url import WSParsedURL, parse_url, without_userinfo
+from .url import WSParsedURL, ascii_name, parse_url, shown_url
 
 WSListenerFactory = Union[
     Callable[[], WSListener], Callable[[WSUpgradeRequest, WSUpgradeResponse], WSListener]
@@ -66,15 +69,12 @@ WSListenerFactory = Union[
 
 DEFAULT_MAX_REDIRECTS = 5
 
+# So many seconds after its last byte a refusal's content is taken for complete.
+_BODY_TIMEOUT = 1.0
+
 # loop.create_connection()'s keywords that stay: for finding the host, and for TLS.
-_RESOLVING = (
-    "family",
-    "proto",
-    "flags",
-    "local_addr",
-    "happy_eyeballs_delay",
-    "interleave",
-)
+_DELAY = "happy_eyeballs_delay"
+_RESOLVING = ("family", "proto", "flags", "local_addr", _DELAY, "interleave")
 _TLS_TIMES = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
 _TLS = ("server_hostname", *_TLS_TIMES)
 _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
@@ -83,7 +83,18 @@ _INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
 class ClientProtocol(WSProtocol):
     """A connection that this side opens."""
 
-    __slots__ = ("_data", "_factory", "_is_secure", "_opened", "_request")
+    __slots__ = (
+        "_body",
+        "_body_timer",
+        "_data",
+        "_factory",
+        "_follows",
+        "_is_secure",
+        "_opened",
+        "_refusal",
+        "_request",
+        "given_socket",
+    )
 
     def __init__(
         self,
@@ -92,11 +103,20 @@ class ClientProtocol(WSProtocol):
         factory: WSListenerFactory,
         request: WSUpgradeRequest,
         is_secure: bool,
+        follows: bool,
     ) -> None:
         super().__init__(loop, options, True)
+        # Whether a redirect is followed: nobody reads what comes with it.
+        self._follows = follows
+        # A response that is no upgrade and its head, and the content that is waited for.
+        self._refusal: Optional[tuple[WSUpgradeResponse, bytes]] = None
+        self._body: Optional[Body] = None
+        self._body_timer: Optional[asyncio.TimerHandle] = None
         self._is_secure = is_secure
         self._factory: Optional[WSListenerFactory] = factory
         self._request = request
+        # What socket_factory returned: another descriptor of the connection.
+        self.given_socket: Optional[socket.socket] = None
         # What is sent first; ValueError where the request would break.
         self._data = request.to_bytes()
         # None once it was waited for: an exception in it refers to frames that refer to us.
@@ -112,17 +132,32 @@ class ClientProtocol(WSProtocol):
         self.transport._request = self._request
         # TLS to a proxy is not TLS to the server.
         self.transport._is_secure = self._is_secure
-        self._log(logging.INFO, "WS connection established")
         self._underlying.write(self._data)
         self._data = b""
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """Fail the handshake where it was not done."""
-        WSProtocol.connection_lost(self, exc)  # super() takes memory
-        if self._is_awaited():
+        try:
+            if self.given_socket is not None:
+                self._close_given_socket()
+        finally:
+            WSProtocol.connection_lost(self, exc)  # super() takes memory
+        self._stop_body_timer()
+        if self._body is not None:
+            self._refuse_response()
+        elif self._is_awaited():
             error = WSHandshakeError("the peer closed the connection during the handshake")
-            error.__cause__ = exc
+            # Not all that aiofastnet 1.2 tells is an exception.
+            error.__cause__ = exc if isinstance(exc, BaseException) else None
             self._refuse(error)
+
+    def _close_given_socket(self) -> None:
+        sock, self.given_socket = self.given_socket, None
+        if sock is not None:
+            # The end has to reach the peer although somebody may hold yet another descriptor.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def _is_awaited(self) -> bool:
         return self._opened is not None and not self._opened.done()
@@ -143,6 +178,11 @@ class ClientProtocol(WSProtocol):
         self._abort()
 
     def _refuse(self, error: BaseException) -> None:
+        self._stop_body_timer()
+        if isinstance(error, StopIteration):
+            # No future takes it, and no coroutine can raise it (PEP 479).
+            stopped, error = error, RuntimeError("the listener factory raised StopIteration")
+            error.__cause__ = stopped
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(error)
             # Where the connection was given up before it was waited for, nobody asks.
@@ -150,6 +190,9 @@ class ClientProtocol(WSProtocol):
         self._abort()
 
     def _handshake_timed_out(self) -> None:
+        if self._body is not None:
+            self._refuse_response()
+            return
         self._refuse(asyncio.TimeoutError("websocket handshake timeout"))
 
     def _head_failed(self, status: int, text: str, head: bytes) -> None:
@@ -165,50 +208,73 @@ class ClientProtocol(WSProtocol):
         if not self._is_awaited():
             return  # cancelled, or timed out
         response = WSUpgradeResponse(status, CIMultiDict(fields), None, version)
+        head = head[:-4]
+        if status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._refusal = response, head
+            self._body = Body(status, version, response.headers)
+            self._read_body()
+            self._body_received(self._take_rest())
+            return
         try:
-            deflate = self._check(response, head[:-4])
+            deflate = self._check(response, head, b"")
             listener = self._make_listener(response)
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             self._refuse(error)
             return
         assert self.transport is not None
         self.transport._subprotocol = chosen_subprotocol(response)
+        self._log(logging.INFO, "WS connection established")
         self._open(listener, response, deflate is None and uses_extension(response), deflate)
         if self._opened is not None and not self._opened.done():
             assert self.transport is not None
             self._opened.set_result((self.transport, listener))
 
-    def _check(self, response: WSUpgradeResponse, head: bytes) -> Optional[_core.Deflate]:
-        rest = b"" if response.status == HTTPStatus.SWITCHING_PROTOCOLS else self._take_rest()
-        agreed = check_response(self._request, response, head, rest, self._options.deflate)
+    def _check(
+        self, response: WSUpgradeResponse, head: bytes, body: bytes
+    ) -> Optional[_core.Deflate]:
+        agreed = check_response(self._request, response, head, body, self._options.deflate)
         return None if agreed is None else agreed.make()
+
+    # ---- the content of a refusal ----
+
+    def _body_received(self, data: bytes) -> None:
+        """Take what came of a refusal's content; called by the reader."""
+        body, refusal = self._body, self._refusal
+        if body is None or refusal is None:
+            return
+        body.feed(data)
+        self._stop_body_timer()
+        if body.is_complete or (self._follows and is_redirect(refusal[0])):
+            self._refuse_response()
+        else:
+            self._body_timer = self._loop.call_later(_BODY_TIMEOUT, self._refuse_response)
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+    def _refuse_response(self) -> None:
+        """Say what the server answered instead of a 101, with what came of the content."""
+        body, refusal = self._body, self._refusal
+        self._body = self._refusal = None
+        if body is None or refusal is None:
+            return
+        try:
+            self._check(*refusal, bytes(body.content))
+        except WSHandshakeError as error:
+            self._refuse(error)
 
     def _make_listener(self, response: WSUpgradeResponse) -> WSListener:
         factory: Any = self._factory
         self._factory = None
-        listener = factory(self._request, response) if _takes_two(factory) else factory()
+        listener = factory(self._request, response) if takes(factory, 2) else factory()
         if not isinstance(listener, WSListener):
-            raise TypeError(
-                f"ws_listener_factory returned {type(listener).__name__}, not a WSListener"
-            )
+            raise wrong_answer(listener, "a WSListener")
+        check_bound(listener)
         return listener
-
-
-def _takes_two(factory: Any) -> bool:
-    """Return whether the factory can be called with the request and the response."""
-    if isinstance(factory, type) and not _has_constructor(factory):
-        return False  # the usual case, and much cheaper than a signature
-    try:
-        inspect.signature(factory).bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # written in C, without a signature
-    return True
-
-
-def _has_constructor(kind: type) -> bool:
-    return any("__init__" in vars(base) or "__new__" in vars(base) for base in kind.__mro__[:-1])
 
 
 async def ws_connect(
@@ -260,7 +326,8 @@ async def ws_connect(
     :param url: ``ws://[user:password@]host[:port]/path?query`` or ``wss://...``; user name and
         password, percent-decoded, become an ``Authorization: Basic`` (RFC 7617) unless
         extra_headers has an Authorization.
-    :param ssl_context: for wss; ``ssl.create_default_context()`` by default.
+    :param ssl_context: for wss, and only there; ``ssl.create_default_context()`` by default, also
+        where a ws URL redirects to wss.
     :param disconnect_on_exception: whether an exception of ``on_ws_frame`` ends the connection.
     :param open_timeout: seconds for everything together: name resolution, TCP, proxy, TLS, HTTP
         and redirects; None for no limit.
@@ -293,7 +360,10 @@ async def ws_connect(
         busy meanwhile. Timers, tasks and other connections have their turn as ever. It gains only
         where a second core is free. 0.0 for not at all; where the loop's own transports carry the
         bytes it changes nothing.
-    :param extra_headers: more headers for the request; Host replaces ours.
+    :param extra_headers: more headers for the request. One Host replaces ours, so that an address
+        can be asked for a virtual host. What is the handshake's own (Upgrade, Connection,
+        Sec-WebSocket-Key, -Version, -Accept) is a ValueError; so are Sec-WebSocket-Protocol and the
+        extension permessage-deflate, for which there are subprotocols and compression.
     :param subprotocols: what to offer in Sec-WebSocket-Protocol (RFC 6455, 1.9), the preferred one
         first: unique tokens. The server's choice is in the response's headers.
     :param origin: the value of Origin (RFC 6454, 7), such as ``https://example.org``; None for no
@@ -311,7 +381,9 @@ async def ws_connect(
     :param socket_factory: ``f(url)``, plain or a coroutine function, called for each attempt with
         what is to be connected to: the server, or the proxy. It returns a TCP socket, which is
         connected unless it is already; any other stream socket that is connected; or None for the
-        usual way. The socket belongs to the connection from then on.
+        usual way. Where the host has several addresses it is called for each that is tried; all
+        sockets but the one that connects first are closed. That one stays usable, for
+        ``getsockname()`` or ``setsockopt()``, and is closed with the connection.
     :param unix_path: connect to this unix socket instead of the URL's host; a leading NUL makes it
         an abstract one (Linux).
     :param read_buffer_init_size: bytes of an ordinary read block, 256 to 65,664.
@@ -328,7 +400,9 @@ async def ws_connect(
     :param kwargs: as for ``loop.create_connection()``: family, flags, proto, local_addr,
         happy_eyeballs_delay, interleave; with wss also server_hostname, ssl_handshake_timeout,
         ssl_shutdown_timeout (with ``transport="loop"`` from
-        CPython 3.11 on).
+        CPython 3.11 on). happy_eyeballs_delay is 0.25 by default (RFC 8305): that many seconds
+        after an attempt has begun, the next address is tried beside it; None to try one after the
+        other, as it is done where local_addr has a port.
     :raises WSInvalidURL: the URL is not one of WebSocket, or that of the proxy not one of a proxy.
     :raises WSHandshakeError: the server did not agree, or closed the connection; its subclasses
         say why. WSProxyError: the proxy did not open the way.
@@ -340,8 +414,7 @@ async def ws_connect(
     :raises ImportError: an extra is missing; the text names it.
     """
     given = _checked_kwargs(kwargs)
-    if not callable(ws_listener_factory):
-        raise TypeError("ws_listener_factory must be callable")
+    check_factory(ws_listener_factory)
     check_timeout("open_timeout", open_timeout)
     _check_redirects(max_redirects)
     options = ConnectionOptions.make(
@@ -369,6 +442,8 @@ async def ws_connect(
     offer = None if options.deflate is None else make_offer(options.deflate)
     headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent, offer)
     check_tls_context("client", "ssl_context", ssl_context)
+    if ssl_context is not None and not parsed.is_secure:
+        raise ValueError("ssl_context is only meaningful with a wss URL, and this one is ws")
     check_tls_context("client", "proxy_ssl_context", proxy_ssl_context)
     way_through = _checked_proxy(proxy, proxy_ssl_context)
     if socket_factory is not None and not callable(socket_factory):
@@ -395,7 +470,7 @@ async def ws_connect(
         unix_path=unix_path,
         socket_options=check_socket_options(socket_options),
         resolving={name: given[name] for name in _RESOLVING if name in given},
-        server_hostname=given.get("server_hostname"),
+        server_hostname=_checked_hostname(given.get("server_hostname")),
         ssl_handshake_timeout=given.get("ssl_handshake_timeout"),
         ssl_shutdown_timeout=given.get("ssl_shutdown_timeout"),
     )
@@ -404,7 +479,10 @@ async def ws_connect(
 
 
 def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return those of loop.create_connection()'s keywords that are given, and not None."""
+    """Return those of loop.create_connection()'s keywords that are given, and not None.
+
+    happy_eyeballs_delay stays where it is None.
+    """
     for name, value in kwargs.items():
         if name in _INSTEAD:
             raise TypeError(f"ws_connect() takes no {name!r}, but {_INSTEAD[name]!r}")
@@ -412,7 +490,21 @@ def _checked_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"ws_connect() got an unexpected keyword argument {name!r}")
         if name in _TLS_TIMES:
             check_timeout(name, value)
-    return {name: value for name, value in kwargs.items() if value is not None}
+        if name == _DELAY:
+            _check_delay(value)
+        if name == "local_addr" and value is not None:
+            check_port("the port of local_addr", value[1])
+    # Without a delay, attempts do not overlap; where it is not given, they do.
+    return {name: value for name, value in kwargs.items() if value is not None or name == _DELAY}
+
+
+def _check_delay(seconds: Optional[float]) -> None:
+    if seconds is None:
+        return
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"{_DELAY} must be a number or None, not {type(seconds).__name__}")
+    if not seconds >= 0:
+        raise ValueError(f"{_DELAY} must be seconds from 0 on, or None, not {seconds}")
 
 
 async def _open(
@@ -427,7 +519,9 @@ async def _open(
     while True:
         request = make_request(url, headers)
         # Raises what is wrong with the request, before anything is sent.
-        protocol = ClientProtocol(connector.loop, options, factory, request, url.is_secure)
+        protocol = ClientProtocol(
+            connector.loop, options, factory, request, url.is_secure, max_redirects > 0
+        )
         try:
             await connector.connect(url, protocol)
             return await protocol.opened()
@@ -438,18 +532,28 @@ async def _open(
             if target.origin != url.origin:
                 if connector.unix_path is not None:
                     raise WSHandshakeError(
-                        f"cannot follow redirect from a unix socket to {target.url}",
+                        f"cannot follow redirect from a unix socket to {shown_url(target.url)}",
                         error.raw_header,
                         error.raw_body,
                         error.response,
                     ) from error
                 connector = dataclasses.replace(connector, server_hostname=None)
-        options.logger.info(
-            "%s redirects to %s", without_userinfo(url.url), without_userinfo(target.url)
-        )
+        options.logger.info("%s redirects to %s", shown_url(url.url), shown_url(target.url))
         max_redirects -= 1
         headers = headers_for(headers, url, target)
         url = target
+
+
+def _checked_hostname(name: Optional[str]) -> Optional[str]:
+    # Python would make IDNA 2003 of it.
+    if name is None or (isinstance(name, str) and name.isascii()):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"server_hostname must be str or None, not {type(name).__name__}")
+    try:
+        return ascii_name(name)
+    except ValueError as error:
+        raise ValueError(f"server_hostname {name!r}: {error}") from None
 
 
 def _choose_way(

@@ -16,8 +16,9 @@ from typing import Any, Callable, Optional, Union, cast
 
 from .poller import Poller, poller_of
 from .proxy import Tunnel, proxy_of_environment, socks_connect
-from .stream import Stream, connect_stream, open_socket, secure_stream, set_socket_options
-from .url import WSParsedURL
+from .racing import DEFAULT_DELAY, AddressInfo, connect_first, is_connected
+from .stream import Stream, connect_stream, resolve, secure_stream, set_socket_options
+from .url import WSParsedURL, certificate_name
 
 WSSocketFactory = Callable[
     [WSParsedURL], Union[socket.socket, Awaitable[Optional[socket.socket]], None]
@@ -167,7 +168,7 @@ class Connector:
     """How each connection of one ws_connect is made: there is one more for every redirect.
 
     proxy: True for what the environment says.
-    resolving: what open_socket() is told.
+    resolving: those of loop.create_connection()'s keywords that find an address, as far as given.
     server_hostname: None for the URL's host, empty for no check.
     """
 
@@ -187,11 +188,14 @@ class Connector:
     async def connect(self, url: WSParsedURL, protocol: Any) -> None:
         """Connect ``protocol``, which has an ``abort()``, to a server.
 
-        Whatever goes wrong, cancelling included: the socket is closed, the protocol aborted.
+        Its ``given_socket``, which it closes when the connection is lost, becomes what
+        socket_factory returned. Whatever goes wrong, cancelling included: the socket is closed, the
+        protocol aborted.
         """
         proxy = self._proxy_for(url)
         tls = self._tls_for(url)
-        sock = await self._open_socket(url if proxy is None else proxy)
+        sock, given = await self._open_socket(url if proxy is None else proxy)
+        protocol.given_socket = given
         try:
             if proxy is not None and proxy.scheme in ("http", "https"):
                 await self._tunnel(sock, proxy, url, protocol, tls)
@@ -203,6 +207,8 @@ class Connector:
             # The loop's transports close themselves, but not at once.
             protocol.abort()
             sock.close()
+            if given is not None:
+                given.close()
             raise
 
     def _proxy_for(self, url: WSParsedURL) -> Optional[WSParsedURL]:
@@ -215,7 +221,7 @@ class Connector:
             return None
         return TLS(
             self.ssl_context or ssl.create_default_context(),
-            url.host if self.server_hostname is None else self.server_hostname,
+            certificate_name(url.host if self.server_hostname is None else self.server_hostname),
             self.ssl_handshake_timeout,
             self.ssl_shutdown_timeout,
         )
@@ -231,7 +237,8 @@ class Connector:
         way = self.way if tls is None else self._way_of_tls(proxy.is_secure)
         outer = None
         if proxy.is_secure:
-            outer = TLS(self.proxy_ssl_context or ssl.create_default_context(), proxy.host)
+            context = self.proxy_ssl_context or ssl.create_default_context()
+            outer = TLS(context, certificate_name(proxy.host))
         tunnel = Tunnel(self.loop, proxy, url)
         try:
             transport = await way.start(sock, tunnel, outer)
@@ -260,18 +267,92 @@ class Connector:
 
     # ---- sockets ----
 
-    async def _open_socket(self, url: WSParsedURL) -> socket.socket:
-        """Return a connected, non-blocking socket to a server or proxy."""
+    async def _open_socket(self, url: WSParsedURL) -> tuple[socket.socket, Optional[socket.socket]]:
+        """Return a connected, non-blocking socket to a server or proxy.
+
+        Beside it stands the object that socket_factory returned, None where it was not that: the
+        connection has a descriptor of its own, and who closes the other one does no harm.
+        """
         if self.unix_path is not None:
-            return await self._open_unix(self.unix_path)
-        if self.socket_factory is not None:
-            made: Any = self.socket_factory(url)
-            if inspect.isawaitable(made):
-                made = await made
-            if made is not None:
-                return await self._adopt(made, url)
-        return await open_socket(
-            self.loop, url.host, url.port, socket_options=self.socket_options, **self.resolving
+            return await self._open_unix(self.unix_path), None
+        made = await self._ask_factory(url)
+        if made is None:
+            return await self._connect_own(url), None
+        self._check_made(made)
+        if not is_connected(made):
+            made = await self._connect_made(url, made)
+        try:
+            return _duplicate(made), made
+        except BaseException:
+            made.close()
+            raise
+
+    async def _connect_own(self, url: WSParsedURL) -> socket.socket:
+        family, proto, flags = (
+            self.resolving.get(name, 0) for name in ("family", "proto", "flags")
+        )
+        addresses = await resolve(self.loop, url.host, url.port, family, proto, flags)
+        local_addr = self.resolving.get("local_addr")
+        local = None
+        if local_addr is not None:
+            host, port = local_addr
+            local = await resolve(self.loop, host, port, family, proto, flags)
+
+        async def make(info: AddressInfo) -> socket.socket:
+            sock = socket.socket(*info[:3])
+            try:
+                set_socket_options(sock, self.socket_options)
+                sock.setblocking(False)
+                if local is not None:
+                    _bind(sock, local)
+            except BaseException:
+                sock.close()
+                raise
+            return sock
+
+        # Two attempts at once cannot have the same port.
+        has_port = local_addr is not None and local_addr[1] != 0
+        return await self._connect_first(addresses, make, None if has_port else self._delay())
+
+    async def _connect_made(self, url: WSParsedURL, first: socket.socket) -> socket.socket:
+        """Connect what socket_factory returned, which is asked for one more for each address."""
+        made, unused = [first], [first]
+
+        async def make(info: AddressInfo) -> Optional[socket.socket]:
+            if unused:
+                return unused.pop()
+            sock = await self._ask_factory(url)
+            # It may have no more than one: no other address is tried.
+            if sock is None or any(sock is other for other in made):
+                return None
+            made.append(sock)
+            self._check_made(sock)
+            return sock
+
+        try:
+            if first.family not in (socket.AF_INET, socket.AF_INET6):
+                raise ValueError(
+                    f"socket_factory returned a socket of {first.family!r} that is not connected"
+                )
+            flags = self.resolving.get("flags", 0)
+            addresses = await resolve(self.loop, url.host, url.port, first.family, 0, flags)
+            return await self._connect_first(addresses, make, self._delay())
+        finally:
+            for sock in unused:
+                sock.close()
+
+    def _delay(self) -> Optional[float]:
+        delay: Optional[float] = self.resolving.get("happy_eyeballs_delay", DEFAULT_DELAY)
+        return delay
+
+    async def _connect_first(
+        self,
+        addresses: list[AddressInfo],
+        make: Callable[[AddressInfo], Awaitable[Optional[socket.socket]]],
+        delay: Optional[float],
+    ) -> socket.socket:
+        return await connect_first(
+            self.loop, addresses, make, delay, self.resolving.get("interleave")
         )
 
     async def _open_unix(self, path: Union[str, bytes]) -> socket.socket:
@@ -287,10 +368,19 @@ class Connector:
             raise
         return sock
 
-    async def _adopt(self, sock: Any, url: WSParsedURL) -> socket.socket:
-        """Take over what socket_factory returned; connect it where it is not."""
-        if not isinstance(sock, socket.socket):
-            raise TypeError(f"socket_factory returned {type(sock).__name__}, not a socket or None")
+    async def _ask_factory(self, url: WSParsedURL) -> Optional[socket.socket]:
+        """Return what socket_factory does, None without one."""
+        if self.socket_factory is None:
+            return None
+        made: Any = self.socket_factory(url)
+        if inspect.isawaitable(made):
+            made = await made
+        if made is not None and not isinstance(made, socket.socket):
+            raise TypeError(f"socket_factory returned {type(made).__name__}, not a socket or None")
+        return made
+
+    def _check_made(self, sock: socket.socket) -> None:
+        """Prepare a socket of the user's; close it where it is of no use."""
         try:
             if isinstance(sock, ssl.SSLSocket):
                 raise TypeError("socket_factory returned an SSLSocket: TLS is added to a plain one")
@@ -298,24 +388,38 @@ class Connector:
                 raise ValueError(f"socket_factory returned a socket of type {sock.type!r}")
             sock.setblocking(False)
             set_socket_options(sock, self.socket_options)
-            if not _is_connected(sock):
-                if sock.family not in (socket.AF_INET, socket.AF_INET6):
-                    raise ValueError(
-                        f"socket_factory returned a socket of {sock.family!r} that is not connected"
-                    )
-                await self.loop.sock_connect(sock, (url.host, url.port))
         except BaseException:
             sock.close()
             raise
-        return sock
 
 
-def _is_connected(sock: socket.socket) -> bool:
+def _duplicate(sock: socket.socket) -> socket.socket:
+    """Return another socket object, with a descriptor of its own, for the same connection."""
+    fd = socket.dup(sock.fileno())
     try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
+        # Not sock.dup(): a subclass may have a constructor of its own.
+        own = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)
+    except BaseException:
+        socket.close(fd)
+        raise
+    own.setblocking(False)
+    return own
+
+
+def _bind(sock: socket.socket, addresses: list[AddressInfo]) -> None:
+    """Bind to the first address that can be. Raises OSError."""
+    failure = None
+    for family, _, _, _, address in addresses:
+        if family != sock.family:
+            continue
+        try:
+            sock.bind(address)
+            return
+        except OSError as error:
+            failure = OSError(
+                error.errno, f"cannot bind to local_addr {address!r}: {error.strerror}"
+            )
+    raise failure or OSError(f"local_addr has no address of {sock.family!r}")
 
 
 def check_unix_path(path: Union[str, bytes, os.PathLike[str]]) -> Union[str, bytes]:

@@ -6,11 +6,12 @@ Both negotiations are without I/O: headers in, headers and an Agreed out.
 from __future__ import annotations
 
 import functools
+import importlib
 import re
 import sys
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import Any, Optional, Union
 
@@ -31,6 +32,11 @@ _MAX_BITS = 15
 # them read one.
 _MIN_OUT_BITS = 9
 
+
+class _Default(int):
+    """A number that nobody wrote: what a client may give up where its server cannot keep to it."""
+
+
 _NEEDED = ("compressobj", "decompressobj", "DEFLATED", "Z_SYNC_FLUSH", "Z_FULL_FLUSH")
 
 
@@ -40,14 +46,15 @@ class PermessageDeflate:
 
     The names with ``server_`` are about what the server compresses, those with ``client_`` about
     what the client does, whichever side we are. The object may be shared by any number of
-    connections.
+    connections, copied and pickled.
 
     :param level: of the backend: 0 to 9 (-1 is its default) for zlib and zlib-ng, 0 to 3 for isal;
         None for the backend's default.
     :param mem_level: 1 to 9: how much memory a compressor takes beside its window.
     :param server_max_window_bits: 9 to 15, the base-2 logarithm of the server's window in bytes
-        (7.1.2.1); None for no limit of ours, 15. A server uses no larger one. A client asks for it,
-        and a server that does not know the parameter will then not agree on compression.
+        (7.1.2.1); None for no limit of ours, 15. A server uses no larger one. A client asks for it:
+        by default it is content with any window of the server's, but a number that you write is a
+        condition, and a server that does not know the parameter will then not agree on compression.
     :param client_max_window_bits: the same for the client's window (7.1.2.2). A client uses no
         larger one. A server asks for it, where the client's offer permits it to.
     :param server_no_context_takeover: the server compresses each message by itself (7.1.1.1):
@@ -61,12 +68,14 @@ class PermessageDeflate:
 
     level: Optional[int] = None
     mem_level: int = 5
-    server_max_window_bits: Optional[int] = 12
+    server_max_window_bits: Optional[int] = _Default(12)
     client_max_window_bits: Optional[int] = 12
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
     threshold: int = 64
     backend: ModuleType = zlib
+    # Whether a server may use a larger window than a client asks for.
+    _is_lenient: bool = field(init=False, repr=False)
     # By window bits: compressors between messages, of connections that take no context over. The
     # full flush that ends a message leaves nothing that the next one could refer to.
     _free: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -81,6 +90,8 @@ class PermessageDeflate:
             bits = getattr(self, name)
             if bits is not None:
                 _check_range(name, bits, _MIN_OUT_BITS, _MAX_BITS)
+        is_lenient = isinstance(self.server_max_window_bits, _Default)
+        object.__setattr__(self, "_is_lenient", is_lenient)
         _check_range("threshold", self.threshold, 0, sys.maxsize)
         if self.level is not None:
             _check_type("level", self.level)
@@ -89,6 +100,13 @@ class PermessageDeflate:
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{self.backend!r} has no level {self.level}: {error}") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A module is not pickled or copied, and compressors are not shared with a copy.
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        if isinstance(self.backend, ModuleType):
+            given["backend"] = self.backend.__name__
+        return _again, (type(self), given)
+
     def _new_compressor(self, bits: int) -> Any:
         """Make an object for raw deflate, with which nobody else has anything to do."""
         level = {} if self.level is None else {"level": self.level}
@@ -96,6 +114,13 @@ class PermessageDeflate:
         return backend.compressobj(
             method=backend.DEFLATED, wbits=-bits, memLevel=self.mem_level, **level
         )
+
+
+def _again(kind: type[PermessageDeflate], given: dict[str, Any]) -> PermessageDeflate:
+    backend = given["backend"]
+    if isinstance(backend, str):
+        backend = importlib.import_module(backend)
+    return kind(**{**given, "backend": backend})
 
 
 def _check_type(name: str, value: object) -> None:
@@ -201,7 +226,11 @@ def _limit(bits: Optional[int]) -> int:
 
 
 def make_offer(config: PermessageDeflate) -> str:
-    """Return what a client puts into Sec-WebSocket-Extensions."""
+    """Return what a client puts into Sec-WebSocket-Extensions.
+
+    RFC 7692, 5: "This set of elements MAY include multiple PMCEs with the same extension name to
+    offer the possibility to use the same algorithm with different configuration parameters."
+    """
     offer: _Parameters = {}
     if config.server_no_context_takeover:
         offer[_SERVER_RESETS] = None
@@ -212,7 +241,11 @@ def make_offer(config: PermessageDeflate) -> str:
         offer[_SERVER_BITS] = config.server_max_window_bits
     if config.client_max_window_bits is not None:
         offer[_CLIENT_BITS] = config.client_max_window_bits
-    return _write(offer)
+    if not config._is_lenient:
+        return _write(offer)
+    # Nobody wrote the limit of the server's window, and many servers do not know it.
+    without = {name: value for name, value in offer.items() if name != _SERVER_BITS}
+    return f"{_write(offer)}, {_write(without)}"
 
 
 def check_answer(config: PermessageDeflate, answer: Sequence[Extension]) -> Optional[Agreed]:
@@ -234,9 +267,10 @@ def check_answer(config: PermessageDeflate, answer: Sequence[Extension]) -> Opti
         raise ValueError(f"{_SERVER_RESETS} was offered, and is not in the answer")
     # 7.1.2.1: "by including the "server_max_window_bits" extension parameter in the extension
     # negotiation response to send back to the client with the same or smaller value as the offer."
+    # Else it has accepted the alternative, where there is one.
     in_bits = _limit(got.get(_SERVER_BITS))
     offered = config.server_max_window_bits
-    if in_bits > _limit(offered):
+    if in_bits > _limit(offered) and not config._is_lenient:
         raise ValueError(
             f"{_SERVER_BITS}={offered} was offered, and the answer does not keep to it"
         )
@@ -292,10 +326,9 @@ def _accept(config: PermessageDeflate, offer: Extension) -> Optional[tuple[str, 
     # 7.1.1.2: the same for the client's, where an offer says that it will not take over anyway.
     if _CLIENT_RESETS in asked or config.client_no_context_takeover:
         answer[_CLIENT_RESETS] = None
-    # 7.1.2.1: "A server MAY include the "server_max_window_bits" extension parameter in an
-    # extension negotiation response even if the extension negotiation offer being accepted by the
-    # response didn't include" it.
-    if _SERVER_BITS in asked or config.server_max_window_bits is not None:
+    # 7.1.2.1: a server may name its window where it was not asked to, too; but there are clients
+    # that do not expect it (websocket-sharp), and it need not be said: all can read a smaller one.
+    if _SERVER_BITS in asked:
         answer[_SERVER_BITS] = out_bits
     # 7.1.2.2: "If a received extension negotiation offer doesn't have the "client_max_window_bits"
     # extension parameter, the corresponding extension negotiation response to the offer MUST NOT

@@ -26,7 +26,10 @@ class WSHandshakeError(WSError):
     """The opening handshake (RFC 6455, 4) failed.
 
     raw_header: the bytes of the peer's HTTP head as far as they came, without its final empty line.
-    raw_body: what had arrived behind the head; nothing more is awaited.
+    raw_body: what follows the head. Of a response that is no 101 it is the content (RFC 9112, 6.3),
+        without the framing of chunks, and 64 KiB of it at most; where it does not say how long it
+        is, or does not end, what came until one second had passed without more. A redirect that is
+        followed is not waited for.
     response: the parsed response, None where it could not be parsed.
     """
 
@@ -109,7 +112,8 @@ class WSProtocolError(WSError):
 class WSInvalidURL(WSError, ValueError):
     """The URL is not one of WebSocket (RFC 6455, 3).
 
-    url: the URL as it was given.
+    url: what was given, without its user name, password, query and fragment, which the text does
+        not have either.
     """
 
     def __init__(self, url: str, msg: str) -> None:

@@ -48,7 +48,8 @@ def parse_extensions(values: Iterable[str]) -> list[Extension]:
         if not TOKEN.fullmatch(name):
             raise ValueError(f"not the name of an extension: {name!r}")
         found.append(Extension(name, tuple(_parse_parameter(text) for text in parameters)))
-    if values and not found:
+    # An empty field is no field.
+    if not found and any(values):
         raise ValueError("no extension in the header")
     return found
 

@@ -16,6 +16,14 @@ def import_extra(module: str, extra: str, option: str) -> Any:
         ) from error
 
 
+def import_where_installed(module: str) -> Any:
+    """Import a package that something is better with; None without it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
 def import_aiofastnet(use: Optional[bool]) -> Any:
     """Return the package where ``use_aiofastnet=`` asks for it, else None.
 

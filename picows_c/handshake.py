@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING, Callable, Optional, Union
 from multidict import CIMultiDict
 
 from . import _core
+from .deflate import NAME as DEFLATE
 from .deflate import Agreed, PermessageDeflate, check_answer, choose_offer
-from .errors import WSInvalidHeaderError, WSInvalidStatusError, WSInvalidUpgradeError
+from .errors import (
+    WSInvalidHeaderError,
+    WSInvalidMessageError,
+    WSInvalidStatusError,
+    WSInvalidUpgradeError,
+)
 from .extensions import EXTENSIONS, TOKEN, Extension, parse_extensions
-from .url import WSParsedURL, basic_auth
+from .url import WSParsedURL, basic_auth, shown_url
 
 if TYPE_CHECKING:
     from .listener import WSListener
@@ -30,7 +36,8 @@ WSHeadersLike = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 # RFC 6455, 1.3
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # RFC 9110, 5.5: what a field value may not hold.
-_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Surrogates but those that stand for bytes cannot be sent.
+_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
 # 16 bytes in base64 (RFC 6455, 4.1).
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 # RFC 9112, 3 and 4, without what nobody sends.
@@ -38,6 +45,12 @@ _REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ [!-~]+")
 _STATUS_LINE = re.compile(rb"[!-~]+ [1-9][0-9]{2} [ -~]*")
 _NOT_IN_ORIGIN = re.compile(r"[^\x21-\x7e]")
 
+
+# RFC 9112, 3.2.2: absolute-form. User information has no place in one (RFC 9110, 4.2.4).
+_ABSOLUTE = re.compile(rb"(?i:https?|wss?)://([^/?#@]+)([/?#].*)?")
+
+# What a page, or a socket, can be asked for with.
+_METHODS = "GET, HEAD, OPTIONS"
 
 # (To ask the enumeration takes two Python calls on CPython 3.11.)
 _SWITCHING_PROTOCOLS = HTTPStatus.SWITCHING_PROTOCOLS
@@ -106,7 +119,7 @@ class WSUpgradeRequest(_Message):
         """Return the request as it goes over the wire; ValueError for what would break it."""
         first = b" ".join((self.method, self.path, self.version))
         if not _REQUEST_LINE.fullmatch(first):
-            raise ValueError(f"not a method, a target and a version without spaces: {first!r}")
+            raise ValueError("method, target and version of a request are ASCII without spaces")
         return b"%b\r\n%b\r\n" % (first, _fields_bytes(self.headers))
 
 
@@ -218,8 +231,11 @@ class WSUpgradeResponseWithListener:
     def __init__(self, response: WSUpgradeResponse, listener: Optional[WSListener]) -> None:
         if response.status == 101 and listener is None:
             raise ValueError("listener cannot be None for 101 Switching Protocols response")
-        if response.status >= 400 and listener is not None:
-            raise ValueError("listener must be None for error response")
+        if response.status != 101 and listener is not None:
+            raise ValueError(
+                f"listener must be None beside status {response.status}: an ordinary or error "
+                "response has no frames"
+            )
         self.response = response
         self.listener = listener
 
@@ -248,14 +264,24 @@ def make_headers(source: Optional[WSHeadersLike]) -> CIMultiDict[str]:
             if not isinstance(name, str) or not isinstance(value, str):
                 raise TypeError("extra_headers key/value must be str types")
             if not TOKEN.fullmatch(name):
-                raise ValueError(f"not a header name: {name!r}")
+                # Not what it is: somebody may have written name and value into one.
+                raise ValueError("a header name is a token (RFC 9110, 5.1)" + _where(TOKEN, name))
             headers.add(name, _checked_value(name, value))
     return headers
 
 
+def _where(allowed: re.Pattern[str], text: str) -> str:
+    """Say what is wrong with a text, and not what it is."""
+    if not text:
+        return ": it is empty"
+    found = allowed.match(text)
+    at = 0 if found is None else found.end()
+    return f": it has {text[at]!a} at position {at}"
+
+
 def _checked_value(name: str, value: str) -> str:
     if _NOT_IN_VALUE.search(value):
-        raise ValueError(f"control characters in the value of header {name}: {value!r}")
+        raise ValueError(f"control characters or lone surrogates in the value of header {name}")
     return value
 
 
@@ -350,13 +376,50 @@ def make_subprotocols(subprotocols: Sequence[str]) -> tuple[str, ...]:
             raise TypeError(f"subprotocols must hold str, not {type(name).__name__}")
         # A comma or a space would make two of one.
         if not TOKEN.fullmatch(name):
-            raise ValueError(f"subprotocols must be tokens (RFC 9110, 5.6.2): {name!r}")
+            raise ValueError("subprotocols must be tokens (RFC 9110, 5.6.2)" + _where(TOKEN, name))
     if len(set(names)) != len(names):
-        raise ValueError(f"subprotocols must be unique: {names!r}")
+        raise ValueError("subprotocols must be unique, and one of them is there twice")
     return names
 
 
 # ---- the client's side ----
+
+
+# What a client's request says in any case (RFC 6455, 4.1), and what only an answer does.
+_HANDSHAKE = (
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Accept",
+)
+
+
+def _check_extra(extra: CIMultiDict[str]) -> None:
+    """Refuse what is the handshake's own, such as headers copied from a browser.
+
+    Raises ValueError.
+    """
+    for name in _HANDSHAKE:
+        if name in extra:
+            raise ValueError(f"extra_headers must not have {name}: ws_connect() sets it by itself")
+    if len(extra.getall("Host", [])) > 1:
+        raise ValueError(f"extra_headers must have one Host at most: {extra.getall('Host')!r}")
+    if _SUBPROTOCOL in extra:
+        raise ValueError(
+            f"extra_headers must not have {_SUBPROTOCOL}: give its names as subprotocols="
+        )
+    if EXTENSIONS not in extra:
+        return
+    # Extensions of the user's own are offered by the header, for there is no other way.
+    extensions = parse_extensions(extra.getall(EXTENSIONS))
+    if not extensions:
+        raise ValueError(f"no extension in {EXTENSIONS} of extra_headers")
+    if any(extension.name == DEFLATE for extension in extensions):
+        raise ValueError(
+            f"extra_headers must not have {DEFLATE} in {EXTENSIONS}: use compression=, "
+            "which inflates what comes, too"
+        )
 
 
 def make_client_headers(
@@ -387,8 +450,8 @@ def make_client_headers(
     credentials = basic_auth(url)
     if credentials is not None and "Authorization" not in extra:
         headers["Authorization"] = credentials
+    _check_extra(extra)
     headers.extend(extra)
-    parse_extensions(headers.getall(EXTENSIONS, []))  # raises what is wrong with them
     return headers
 
 
@@ -404,13 +467,18 @@ def _checked_origin(origin: Optional[str]) -> Optional[str]:
     origin = _checked_text("origin", "Origin", origin)
     # RFC 6454, 7.1: scheme, host and port, or "null"; never empty.
     if origin is not None and (not origin or _NOT_IN_ORIGIN.search(origin)):
-        raise ValueError(f"origin is printable ASCII without spaces: {origin!r}")
+        raise ValueError(f"origin is printable ASCII without spaces: {shown_url(origin)!r}")
     return origin
 
 
 def chosen_subprotocol(response: WSUpgradeResponse) -> Optional[str]:
     """Return the subprotocol that a checked response agrees on, None without one."""
-    return response.headers.get(_SUBPROTOCOL)
+    return next(iter(_named_subprotocols(response)), None)
+
+
+def _named_subprotocols(response: WSUpgradeResponse) -> list[str]:
+    """Return what a response chose; an empty field is no field."""
+    return [name for name in response.headers.getall(_SUBPROTOCOL, []) if name]
 
 
 def make_request(url: WSParsedURL, extra: CIMultiDict[str]) -> WSUpgradeRequest:
@@ -458,11 +526,12 @@ def check_response(
             f"{int(response.status)}",
             *raw,
         )
-    # RFC 9110, 6.4.1 and 8.6: a 1xx response has no content.
-    if "Transfer-Encoding" in headers:
-        raise refuse("Transfer-Encoding", "upgrade response with Transfer-Encoding")
-    if any(value.strip("0") or not value for value in headers.getall("Content-Length", [])):
-        raise refuse("Content-Length", "upgrade response with a body")
+    # (Content-Length and Transfer-Encoding mean nothing here. RFC 9112, 6.3: "any response with a
+    # 1xx ... status code is always terminated by the first empty line after the header fields,
+    # regardless of the header fields present in the message".)
+    # RFC 6455, 4.1: the answer to an HTTP/1.1 request with an Upgrade (RFC 9110, 7.8).
+    if response.version == b"HTTP/1.0":
+        raise WSInvalidMessageError("malformed upgrade response: a 101 in HTTP/1.0", *raw)
     # "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a
     # value that is not an ASCII case-insensitive match for the value "websocket""
     if not _has_token(headers.getall("Upgrade", []), "websocket"):
@@ -488,7 +557,7 @@ def check_response(
     if {extension.name for extension in chosen} - {extension.name for extension in ours}:
         raise refuse(EXTENSIONS, "the server chose an extension that was not offered")
     # "indicates the use of a subprotocol that was not present in the client's handshake"
-    named = headers.getall(_SUBPROTOCOL, [])
+    named = _named_subprotocols(response)
     if len(named) > 1 or any(c not in tokens(request.headers, _SUBPROTOCOL) for c in named):
         raise refuse(_SUBPROTOCOL, "the server chose a subprotocol that was not offered")
     return agreed
@@ -497,15 +566,17 @@ def check_response(
 # ---- the server's side ----
 
 
-def check_request(method: bytes, fields: RequestFields) -> None:
+def check_request(method: bytes, version: bytes, fields: RequestFields) -> None:
     """Check that a request is well-formed HTTP without content. Raises WSRequestRefused."""
     host, transfer_encoding, content_length = fields[:3]
-    if method not in (b"GET", b"HEAD"):
-        raise WSRequestRefused(400, "only GET is supported")
+    # RFC 9110, 15.5.6: "The origin server MUST generate an Allow header field in a 405 response
+    # containing a list of the target resource's currently supported methods."
+    if method not in (b"GET", b"HEAD", b"OPTIONS"):
+        raise WSRequestRefused(405, f"only {_METHODS} are supported", {"Allow": _METHODS})
     # RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1
     # request message that lacks a Host header field and to any request message that contains more
-    # than one Host header field line".
-    if not isinstance(host, str):
+    # than one Host header field line". HTTP/1.0 did not have it.
+    if not isinstance(host, str) and (host is not None or version != b"HTTP/1.0"):
         raise WSRequestRefused(400, "exactly one Host header is needed")
     if transfer_encoding is not None:
         raise WSRequestRefused(400, "a request with content is not supported")
@@ -516,11 +587,34 @@ def check_request(method: bytes, fields: RequestFields) -> None:
         raise WSRequestRefused(400, "a request with content is not supported")
 
 
-def check_upgrade(method: bytes, wants_upgrade: bool, fields: RequestFields) -> str:
+def resolve_target(request: WSUpgradeRequest) -> None:
+    """Take path and Host from a request's target that is no path. Raises WSRequestRefused."""
+    # RFC 9110, 9.3.7: "An OPTIONS request with an asterisk ("*") as the request target ... applies
+    # to the server in general".
+    if request.path == b"*" and request.method == b"OPTIONS":
+        return
+    found = _ABSOLUTE.fullmatch(request.path)
+    if found is None:
+        raise WSRequestRefused(400, "the target of the request is no path and no absolute URL")
+    authority, rest = found.group(1, 2)
+    path = rest or b"/"
+    request.path = path if path.startswith(b"/") else b"/" + path
+    # RFC 9112, 3.2.2: "When an origin server receives a request with an absolute-form of
+    # request-target, the origin server MUST ignore the received Host header field (if any) and
+    # instead use the host information of the request-target."
+    request.headers["Host"] = authority.decode("ascii")
+
+
+def check_upgrade(
+    method: bytes, http_version: bytes, wants_upgrade: bool, fields: RequestFields
+) -> str:
     """Check an opening handshake by RFC 6455, 4.2.1; return its key. Raises WSRequestRefused."""
     connection, version, key = fields[4:7]
     if method != b"GET":
         raise WSRequestRefused(400, "an upgrade needs GET")
+    # "An HTTP/1.1 or higher GET request".
+    if http_version == b"HTTP/1.0":
+        raise WSRequestRefused(400, "an upgrade needs HTTP/1.1")
     if not wants_upgrade:
         raise WSRequestRefused(400, "Upgrade header is not websocket")
     if not _has_token(connection, "upgrade"):
@@ -544,9 +638,29 @@ def check_upgrade(method: bytes, wants_upgrade: bool, fields: RequestFields) -> 
     return key
 
 
-def is_upgrade(fields: RequestFields) -> bool:
-    """Return whether the peer asks for a WebSocket; nothing else can become one."""
-    return _has_token(fields[3], "websocket")
+def is_upgrade(http_version: bytes, fields: RequestFields) -> bool:
+    """Return whether the peer asks for a WebSocket; nothing else can become one.
+
+    RFC 9110, 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0
+    request."
+    """
+    return http_version != b"HTTP/1.0" and _has_token(fields[3], "websocket")
+
+
+def options_response(response: WSUpgradeResponse) -> WSUpgradeResponse:
+    """Return the answer to OPTIONS (RFC 9110, 9.3.7) where GET gets ``response``.
+
+    What is there is a 204 with Allow, and with the headers that are not about content, such as
+    those of CORS; what is not there, or elsewhere, is so for OPTIONS, too.
+    """
+    if response.status >= 300:
+        return response
+    headers: CIMultiDict[str] = CIMultiDict()
+    if response.status != _SWITCHING_PROTOCOLS:
+        pairs = response.headers.items()
+        headers.extend([pair for pair in pairs if not pair[0].lower().startswith("content-")])
+    headers.setdefault("Allow", _METHODS)
+    return WSUpgradeResponse(HTTPStatus.NO_CONTENT, headers)
 
 
 # ---- the server's side: origins and subprotocols ----
@@ -568,7 +682,8 @@ def make_origins(origins: Optional[Iterable[WSOrigin]]) -> Optional[tuple[WSOrig
     for origin in checked:
         if isinstance(origin, str):
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"an origin is scheme://host[:port], or null, not {origin!r}")
+                shown = shown_url(origin)
+                raise ValueError(f"an origin is scheme://host[:port], or null, not {shown!r}")
         elif isinstance(origin, re.Pattern):
             if not isinstance(origin.pattern, str):
                 raise TypeError(f"a pattern for origins must be one for str: {origin!r}")
@@ -612,7 +727,8 @@ def make_chooser(
 
 def offered_subprotocols(fields: RequestFields) -> list[str]:
     """Return what the client offers, in its order of preference. Raises WSRequestRefused."""
-    if fields[8] is None:
+    # An empty field is no field.
+    if not any(_values(fields[8])):
         return []
     offered = _elements(fields[8])
     # 4.1: "The elements that comprise this value MUST be non-empty strings with characters in the
@@ -674,5 +790,6 @@ def choose_subprotocol(
     # selecting one of the values from the |Sec-WebSocket-Protocol| field that the server is willing
     # to use for this connection (if any)."
     if chosen is not None and chosen not in offered:
-        raise ValueError(f"the client did not offer the subprotocol {chosen!r}, but {offered!r}")
+        # What it offers may be a token in the other sense.
+        raise ValueError(f"the client did not offer the subprotocol {chosen!r}")
     return chosen

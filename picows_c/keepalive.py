@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Optional
 
 from .enums import WSAutoPingStrategy
-from .listener import WSListener
+from .listener import EXITS, rebinds
 
 if TYPE_CHECKING:
     from .protocol import WSProtocol
@@ -90,7 +90,9 @@ class Keepalive:
         self._awaits_reply = True
         try:
             self._ping()
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             protocol._auto_ping_failed(error)
             return
         if self._pong is None:
@@ -121,7 +123,7 @@ class Keepalive:
             return
         if self._pong is None:
             self._pong = self._loop.create_future()
-        asks = _rebinds(listener, "is_user_specific_pong")
+        asks = rebinds(listener, "is_user_specific_pong")
         protocol._expect_pong(_ASK_LISTENER if asks else _ANY_PONG)
         listener.send_user_specific_ping(transport)
 
@@ -160,9 +162,3 @@ class Keepalive:
         if self._pong is None:  # the listener said at once that it is there
             return time.monotonic() - begin
         return await asyncio.shield(self._pong) - begin
-
-
-def _rebinds(listener: WSListener, method: str) -> bool:
-    """Return whether the listener has a method of its own in place of the default."""
-    own = getattr(type(listener), method) is not getattr(WSListener, method)
-    return own or method in getattr(listener, "__dict__", {})

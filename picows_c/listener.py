@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+import inspect
+import warnings
+from typing import TYPE_CHECKING, Any, Optional
 
 from .enums import WSMsgType
 
@@ -11,16 +13,38 @@ if TYPE_CHECKING:
     from .transport import WSTransport
 
 
+# What asks the process to end. It goes through a callback to the loop; whatever else leaves one is
+# the callback's own: also what is no Exception, as CancelledError, GeneratorExit and what pytest's
+# fail() and skip() raise.
+EXITS = (KeyboardInterrupt, SystemExit)
+
+
 class WSListener:
     """Receives what happens on one connection; derive from it and override what you need.
 
     Every callback runs in the thread of the connection's event loop and gets the same transport.
-    Callbacks are plain functions: what takes long belongs into a task.
+    Callbacks are plain functions: what takes long belongs into a task. One that is ``async def``,
+    or a generator, would never run: it is a TypeError, when the class is made or the listener
+    given to a connection. A method ``on_ws_...`` of any other name is warned of.
+
+    An exception of a callback is anything that it raises but KeyboardInterrupt and SystemExit,
+    which end the event loop.
     """
 
     # What the C API bound to this listener: functions that take the place of on_ws_frame() and,
     # by attributes of the instance, of on_ws_connected() and on_ws_disconnected().
     _c_callbacks: Optional[Callbacks] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in CALLBACKS:
+            _check_plain(f"{cls.__qualname__}.{name}", getattr(cls, name))
+        for name in _misnamed(cls):
+            warnings.warn(
+                f"{cls.__qualname__}.{name} is never called: the callbacks of a WSListener are "
+                f"{', '.join(sorted(CALLBACKS))}",
+                stacklevel=2,
+            )
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Be told that the opening handshake (RFC 6455, 4) is done.
@@ -69,11 +93,91 @@ class WSListener:
         """
         return frame.msg_type == WSMsgType.PONG
 
-    def on_ws_error(self, transport: WSTransport, exc: Exception, where: str) -> None:
+    def on_ws_error(self, transport: WSTransport, exc: Any, where: str) -> None:
         """Be told of an exception that a callback of this listener raised, on either side.
 
         Runs before the connection is ended where the exception does that. By default it is logged.
 
+        exc: the exception, a BaseException: ``asyncio.CancelledError``, for example, is one.
         where: the callback's name.
         """
         transport._log_error(exc, where)
+
+
+CALLBACKS = frozenset(name for name in vars(WSListener) if not name.startswith("_"))
+
+
+def _misnamed(kind: type[WSListener]) -> list[str]:
+    """Return the methods that look like callbacks; those of other listeners were warned of."""
+    return [
+        name
+        for base in kind.__mro__
+        if base is kind or WSListener not in base.__mro__
+        for name, value in vars(base).items()
+        if name.startswith("on_ws_") and name not in CALLBACKS and callable(value)
+    ]
+
+
+def _check_plain(name: str, callback: Any) -> None:
+    for is_wrong, what in (
+        (inspect.iscoroutinefunction, "a coroutine function (async def)"),
+        (inspect.isasyncgenfunction, "an asynchronous generator"),
+        (inspect.isgeneratorfunction, "a generator (it has a yield)"),
+    ):
+        # An object's class may have such a __call__().
+        if is_wrong(callback) or is_wrong(getattr(callback, "__call__", None)):  # noqa: B004
+            raise TypeError(
+                f"{name} is {what}, and would never run: callbacks are plain functions, which may "
+                "start a task"
+            )
+
+
+def check_bound(listener: WSListener) -> None:
+    """Raise TypeError where a callback that is an attribute of the listener would never run."""
+    for name in CALLBACKS.intersection(getattr(listener, "__dict__", ())):
+        _check_plain(f"{name} of {type(listener).__qualname__}", vars(listener)[name])
+
+
+def check_factory(factory: Any) -> None:
+    """Raise TypeError unless it can be called, and returns its listener at once."""
+    if not callable(factory):
+        raise TypeError("ws_listener_factory must be callable")
+    if inspect.iscoroutinefunction(factory):
+        raise TypeError(
+            "ws_listener_factory is a coroutine function (async def): it has to return the "
+            "listener itself"
+        )
+
+
+def takes(factory: Any, count: int) -> bool:
+    """Return whether a factory can be called with so many arguments."""
+    if isinstance(factory, type) and not _has_constructor(factory):
+        return count == 0  # the usual case, and much cheaper than a signature
+    try:
+        inspect.signature(factory).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # written in C, without a signature
+    return True
+
+
+def _has_constructor(kind: type) -> bool:
+    return any("__init__" in vars(base) or "__new__" in vars(base) for base in kind.__mro__[:-1])
+
+
+def wrong_answer(answer: Any, wanted: str) -> TypeError:
+    """Return the error for what a factory should not return."""
+    if inspect.iscoroutine(answer):
+        answer.close()  # nobody will await it
+        return TypeError(
+            "ws_listener_factory returned a coroutine: it has to return the listener itself, "
+            "without async"
+        )
+    return TypeError(f"ws_listener_factory returned {type(answer).__name__}, not {wanted}")
+
+
+def rebinds(listener: WSListener, method: str) -> bool:
+    """Return whether the listener has a method of its own in place of the default."""
+    own = getattr(type(listener), method) is not getattr(WSListener, method)
+    return own or method in getattr(listener, "__dict__", {})

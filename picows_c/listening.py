@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 # For want of descriptors nothing can be accepted: so many seconds later it is tried again.
 _ACCEPT_RETRY = 1.0
 
+# Whoever interrupts a program does not wait long for its peers: so many seconds they have to answer
+# our CLOSE.
+_FAREWELL = 1.0
+
 _logger = logging.getLogger("picows_c.server")
 
 # An address, or a family of addresses, that this machine does not have.
@@ -97,6 +101,8 @@ class WSServer(_Server):
         self._forever: Optional[asyncio.Future[None]] = None
         self._is_closed = False
         self._is_closing_gracefully = False
+        self._is_interrupted = False
+        self._farewell: Optional[asyncio.TimerHandle] = None
         self._listening: Union[Listening, LoopListening, None] = None
 
     def __repr__(self) -> str:
@@ -165,6 +171,23 @@ class WSServer(_Server):
                 if not waiter.done():
                     waiter.set_result(None)
             self._waiters.clear()
+            self._end_farewell()
+
+    def _send_away(self) -> None:
+        """End every connection, with a CLOSE (1001) first where it has upgraded, and soon."""
+        self._is_interrupted = False
+        self._is_closing_gracefully = True
+        self.close()
+        for protocol in list(self._connections):
+            protocol.close_gracefully(WSCloseCode.GOING_AWAY, None)
+        self._end_farewell()
+        if self._connections:
+            self._farewell = self._loop.call_later(_FAREWELL, self.abort_clients)
+
+    def _end_farewell(self) -> None:
+        if self._farewell is not None:
+            self._farewell.cancel()
+            self._farewell = None
 
     @property
     def stats(self) -> WSServerStats:
@@ -172,6 +195,17 @@ class WSServer(_Server):
         return WSServerStats(len(self._open), len(self._pending), self._dropped, self._refused)
 
     # ---- asyncio.Server ----
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close the server and wait for the end of its connections.
+
+        Where an exception leaves the block, as by Ctrl-C, or ``serve_forever()`` was cancelled
+        inside it, they get a CLOSE with 1001, and a second; else they last as long as they last.
+        """
+        self.close()
+        if exc[0] is not None:
+            self._send_away()
+        await self.wait_closed()
 
     @property
     def sockets(self) -> tuple[Any, ...]:
@@ -193,7 +227,11 @@ class WSServer(_Server):
         await self._listening.start()
 
     async def serve_forever(self) -> None:
-        """Accept until cancelled, or until close(); cancelling closes the server."""
+        """Accept until cancelled, or until close().
+
+        Cancelling closes the server, and ``wait_closed()`` sends its connections away then: CLOSE
+        with 1001, and a second to answer it.
+        """
         if self._forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
         # close() may come while this waits for the loop to begin.
@@ -202,6 +240,8 @@ class WSServer(_Server):
             await self.start_serving()
             await self._forever
         except asyncio.CancelledError:
+            # (close() ends it in the same way.)
+            self._is_interrupted = not self._is_closed
             self.close()
             raise
         finally:
@@ -231,6 +271,8 @@ class WSServer(_Server):
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed and its last connection has gone."""
+        if self._is_interrupted:
+            self._send_away()
         if self._is_closed and not self._connections:
             return
         waiter = self._loop.create_future()
@@ -264,6 +306,8 @@ class WSServer(_Server):
         check_timeout("timeout", timeout)
         _core.WSTransport._check_close(code, reason)
         self._is_closing_gracefully = True
+        self._is_interrupted = False
+        self._end_farewell()
         self.close()
         transports = [protocol.transport for protocol in self._open]
         for protocol in list(self._connections):
@@ -404,7 +448,7 @@ class Listening:
         try:
             self._acceptors.append(_core.Acceptor(self._poller, fd, self))
         except BaseException:
-            os.close(fd)
+            self._poller._drop(fd)  # and the acceptor that has taken it
             raise
 
     def is_serving(self) -> bool:

@@ -144,6 +144,12 @@ def check_count(name: str, count: Optional[int]) -> None:
         raise ValueError(f"{name} must be positive or None, not {count}")
 
 
+def check_port(name: str, port: object) -> None:
+    """Raise ValueError for a number that is no port; a service's name is the resolver's."""
+    if isinstance(port, int) and not 0 <= port <= 65535:
+        raise ValueError(f"{name} must be 0 to 65535, not {port}")
+
+
 def check_timeout(name: str, seconds: Optional[float], can_be_none: bool = True) -> None:
     """Raise TypeError or ValueError unless ``seconds`` is a time above 0."""
     if seconds is None and can_be_none:

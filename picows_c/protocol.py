@@ -8,9 +8,13 @@ handshake.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import logging
+import os
+import socket
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, cast
 
@@ -19,7 +23,7 @@ from .closing import WSDisconnectCause, WSDisconnectKind
 from .enums import WSCloseCode, WSMsgType
 from .errors import WSProtocolError
 from .keepalive import Keepalive
-from .listener import WSListener
+from .listener import EXITS, WSListener, check_bound, rebinds
 from .options import PICOWS_DEBUG_LL, ConnectionOptions
 from .transport import WSTransport
 
@@ -31,6 +35,8 @@ _HELD_AT_ONCE = 128
 
 # After our last byte the peer gets this long to close its side, before we close on it.
 _LINGER = 1.0
+
+_UCRED = struct.Struct("iII")  # pid, uid, gid
 
 # The loops' own stream transports, through whose socket we may send: nothing stands between it
 # and them. Any other transport may change the bytes on their way.
@@ -75,6 +81,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         "_deadline",
         "_is_client",
         "_is_in_watermark",
+        "_is_invalid_text",
         "_is_open",
         "_is_reading_paused",
         "_is_shutting",
@@ -98,6 +105,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self._is_open = False
         self._is_shutting = False
         self._is_in_watermark = False
+        self._is_invalid_text = False
         self._is_reading_paused = False
         self._keepalive: Optional[Keepalive] = None
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -127,7 +135,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         # Callbacks run in the context in which the connection was made.
         self._context = contextvars.copy_context()
         # asyncio's TLS transport does not know it any more at the end.
-        self._peer = underlying.get_extra_info("peername")
+        self._peer = peer_of(underlying)
         self.transport = WSTransport(
             self,
             underlying,
@@ -164,7 +172,9 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             try:
                 if self._is_open and listener is not None:
                     listener.on_ws_disconnected(transport)
-            except Exception as error:
+            except EXITS:
+                raise
+            except BaseException as error:
                 self._callback_raised("on_ws_disconnected", error, True)
             finally:
                 self._let_go(transport)
@@ -206,13 +216,15 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self.transport._note_write_paused(paused)
         if self.listener is None or not self._is_open:
             return
-        if getattr(type(self.listener), method) is getattr(WSListener, method):
+        if not rebinds(self.listener, method):
             self._log(logging.WARNING, "%s: the write buffer crossed its watermark", method)
             return
         self._is_in_watermark = True
         try:
             getattr(self.listener, method)()
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             # The connection goes on.
             self._callback_raised(method, error, False)
         finally:
@@ -272,7 +284,10 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         )
         try:
             listener.on_ws_connected(transport)
-        except Exception as error:
+            check_bound(listener)  # it may have bound some
+        except EXITS:
+            raise
+        except BaseException as error:
             self._fail_callback("on_ws_connected", error)
         if self._options.enable_auto_ping and self._is_alive():
             self._keep_alive().start()
@@ -287,56 +302,64 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     # ---- errors ----
 
     @_ends
-    def _callback_failed(self, where: str, error: Exception, invalid_text: bool) -> None:
+    def _callback_failed(self, where: str, error: BaseException, invalid_text: bool) -> None:
         """Decide what an exception beside a frame means; called by the reader."""
         if self._options.disconnect_on_exception or isinstance(error, WSProtocolError):
-            code = WSCloseCode.INVALID_TEXT if invalid_text else WSCloseCode.INTERNAL_ERROR
-            self._fail_callback(where, error, code)
+            self._fail_callback(where, error, invalid_text)
         else:
-            self._callback_raised(where, error, False)
+            self._callback_raised(where, error, False, invalid_text)
 
     @_ends
-    def _fail_callback(
-        self, where: str, error: Exception, code: int = WSCloseCode.INTERNAL_ERROR
-    ) -> None:
+    def _fail_callback(self, where: str, error: BaseException, invalid_text: bool = False) -> None:
+        code: int = WSCloseCode.INVALID_TEXT if invalid_text else WSCloseCode.INTERNAL_ERROR
         reason = None
         if isinstance(error, WSProtocolError):
             code, reason = error.code, str(error)
-        self._callback_raised(where, error, True)
+        self._callback_raised(where, error, True, invalid_text)
         self._fail(WSDisconnectKind.LOCAL_ERROR, code, reason, error)
 
     @_ends
     def _protocol_failed(self, code: int, text: str) -> None:
         """Fail the connection (RFC 6455, 7.1.7): the peer broke a rule; called by the reader."""
-        self._log(logging.ERROR, "Protocol error, close code %d: %s", code, text)
+        # Errors are those of the user's own code: a peer could fill the log with them.
+        self._log(logging.WARNING, "Protocol error, close code %d: %s", code, text)
         assert self.transport is not None
         error = WSProtocolError(WSCloseCode(code), text)
         self.transport._note_error(error)
         self._fail(WSDisconnectKind.PROTOCOL_ERROR, code, text, error)
 
-    def _callback_raised(self, where: str, error: Exception, ends: bool) -> None:
+    def _callback_raised(
+        self, where: str, error: BaseException, ends: bool, invalid_text: bool = False
+    ) -> None:
         """Tell the listener of its exception; the first that ends us is kept for the waiter."""
         transport, listener = self.transport, self.listener
         assert transport is not None
         assert listener is not None
         if ends:
             transport._note_error(error)
+        self._is_invalid_text = invalid_text
         try:
             listener.on_ws_error(transport, error, where)
-        except Exception as second:
+        except EXITS:
+            raise
+        except BaseException as second:
             self._log(logging.ERROR, "Unhandled exception in on_ws_error", exc_info=second)
 
-    def _log_callback_error(self, error: Exception, where: str) -> None:
-        """Log what on_ws_error() was told; with a traceback where nobody sees it otherwise."""
-        transport = self.transport
-        if self._is_client and transport is not None and transport._error is error:
-            self._log(logging.ERROR, "Exception in %s: %r", where, error)
+    def _log_callback_error(self, error: BaseException, where: str) -> None:
+        """Log what on_ws_error() was told; nobody may be waiting where it is raised, too."""
+        if self._is_invalid_text:
+            # The peer's fault, which the callback only found.
+            self._log(logging.WARNING, "Text that is not UTF-8 in %s: %r", where, error)
         else:
             self._log(logging.ERROR, "Unhandled exception in %s", where, exc_info=error)
 
     @_ends
     def _fail(
-        self, kind: WSDisconnectKind, code: int, reason: Optional[str], error: Optional[Exception]
+        self,
+        kind: WSDisconnectKind,
+        code: int,
+        reason: Optional[str],
+        error: Optional[BaseException],
     ) -> None:
         transport = self.transport
         assert transport is not None
@@ -395,7 +418,7 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         self._abort()
 
     @_ends
-    def _auto_ping_failed(self, error: Exception) -> None:
+    def _auto_ping_failed(self, error: BaseException) -> None:
         self._callback_raised("send_user_specific_ping", error, False)
         text = "an exception occurred in auto-ping loop"
         self._fail(WSDisconnectKind.LOCAL_ERROR, WSCloseCode.INTERNAL_ERROR, text, error)
@@ -600,6 +623,26 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         if not logger.isEnabledFor(level):
             return
         logger.log(level, f"[%s] {message}", self._peer, *args, exc_info=exc_info)
+
+
+def peer_of(transport: asyncio.BaseTransport) -> Any:
+    """Return what the log calls the peer: its address, or the path of a unix socket.
+
+    A client of a unix socket has no name: then it is our own path, and on Linux the peer's process.
+    """
+    peer = transport.get_extra_info("peername")
+    if peer:
+        return peer
+    path = transport.get_extra_info("sockname") or ""
+    name = os.fsdecode(path).replace("\0", "@") or "unix socket"
+    sock = transport.get_extra_info("socket")
+    # struct ucred: the process that connected, even if it is another's by now.
+    if sock is not None and hasattr(socket, "SO_PEERCRED"):
+        with contextlib.suppress(OSError):
+            found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            pid, uid, _ = _UCRED.unpack(found)
+            return f"{name} pid {pid} uid {uid}"
+    return name
 
 
 def _direct_fd(transport: asyncio.Transport) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import socket
 import urllib.parse
@@ -11,13 +12,25 @@ from typing import Any, Optional, cast
 
 from .errors import WSProxyError
 from .extras import import_extra
-from .url import WSParsedURL, basic_auth, parse_proxy_url
+from .url import WSParsedURL, basic_auth, parse_proxy_url, without_zone
 
 # Bytes that the head of a proxy's answer may have, with the empty line that ends it.
 MAX_PROXY_HEAD = 64 * 1024
 
 # HTTP/1.0 is what many proxies answer with.
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\Z")
+
+_BEGINS = b"HTTP/1."
+_NOT_HTTP = "its answer is not HTTP/1.1"
+
+# RFC 9112, 2.2: "a recipient MAY recognize a single LF as a line terminator".
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+# RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
+# final response". A 101 is none of those to a CONNECT.
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}(?: [^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n")
+# How many of them, as in core/ws_http.h; their heads count towards MAX_PROXY_HEAD.
+_MAX_INTERIM = 8
 
 _EARLY = "data came before the handshake began"
 
@@ -26,6 +39,11 @@ _MAX_SOCKS_NAME = 255
 
 # python-socks has a limit of its own, 60 s unless told otherwise; ours is open_timeout.
 _NO_LIMIT = 10.0**7
+
+# In no_proxy: 10.0.0.0/8, fd00::/8, [fd00::]/8, perhaps with a port behind it.
+_NETWORK = re.compile(
+    r"\[?(?P<address>[0-9A-Fa-f.:]+)\]?/(?P<mask>[0-9.]+)\]?(?::(?P<port>[0-9]{1,5}))?"
+)
 
 # What may stand in the environment, in the order in which it is asked.
 _ENVIRONMENT = {"ws": ("ws", "http", "socks", "all"), "wss": ("wss", "https", "socks", "all")}
@@ -45,9 +63,11 @@ def proxy_of_environment(url: WSParsedURL) -> Optional[WSParsedURL]:
     """Return the proxy that the environment names for ``url``, None for none.
 
     wss_proxy, https_proxy, socks_proxy, all_proxy for wss, ws_proxy, http_proxy, socks_proxy,
-    all_proxy for ws; no_proxy as urllib understands it. Raises WSInvalidURL.
+    all_proxy for ws; no_proxy as urllib understands it, and with networks. Raises WSInvalidURL.
     """
-    for name in (url.authority, url.host):
+    if _is_in_networks(url, urllib.request.getproxies_environment().get("no", "")):
+        return None
+    for name in (url.authority, without_zone(url.host)):
         if urllib.request.proxy_bypass(name):
             return None
     known = urllib.request.getproxies()
@@ -67,6 +87,25 @@ def proxy_of_environment(url: WSParsedURL) -> Optional[WSParsedURL]:
     return check_proxy(f"{scheme}://{rest}")
 
 
+def _is_in_networks(url: WSParsedURL, no_proxy: str) -> bool:
+    """Return whether the host is an address in one of the networks that no_proxy names."""
+    try:
+        address = ipaddress.ip_address(without_zone(url.host))
+    except ValueError:
+        return False
+    for entry in no_proxy.split(","):
+        found = _NETWORK.fullmatch(entry.strip())
+        if found is None or (found["port"] and int(found["port"]) != url.port):
+            continue
+        try:
+            network = ipaddress.ip_network(f"{found['address']}/{found['mask']}", strict=False)
+        except ValueError:
+            continue
+        if address in network:
+            return True
+    return False
+
+
 # ---- HTTP ----
 
 
@@ -79,6 +118,7 @@ class Tunnel(asyncio.Protocol):
         self._proxy = proxy
         self._server = server
         self._head: Optional[bytearray] = bytearray()
+        self._interim: list[int] = []  # how long the heads were that were passed over
         self._open: asyncio.Future[None] = loop.create_future()
         self._transport: Optional[asyncio.Transport] = None
         self._successor: Optional[asyncio.BaseProtocol] = None
@@ -101,9 +141,18 @@ class Tunnel(asyncio.Protocol):
         if self._head is None:
             self._spoke_early = True
             return
-        self._head += data
+        kept = b"\r" if self._head.endswith(b"\r") else b""
+        self._head += _BARE_LF.sub(b"\r\n", kept + data)[len(kept) :]
+        self._pass_over_interim(self._head)
+        if not self._head.startswith(_BEGINS[: len(self._head)]):
+            # Whoever this is may wait for us now.
+            self._fail(_NOT_HTTP, None, bytes(self._head))
+            return
         end = self._head.find(b"\r\n\r\n")
-        if (end + 4 if end >= 0 else len(self._head)) > MAX_PROXY_HEAD:
+        size = end + 4 if end >= 0 else len(self._head)
+        if len(self._interim) > _MAX_INTERIM:
+            self._fail(f"it sent more than {_MAX_INTERIM} interim responses")
+        elif sum(self._interim) + size > MAX_PROXY_HEAD:
             self._fail(f"the head of its answer exceeds {MAX_PROXY_HEAD} bytes")
         elif end >= 0:
             head = bytes(self._head[:end])
@@ -111,11 +160,19 @@ class Tunnel(asyncio.Protocol):
             self._head = None
             self._answered(head)
 
+    def _pass_over_interim(self, head: bytearray) -> None:
+        """Drop the interim responses that stand before the answer."""
+        found = _INTERIM.match(head)
+        while found is not None and len(self._interim) <= _MAX_INTERIM:
+            self._interim.append(found.end())
+            del head[: found.end()]
+            found = _INTERIM.match(head)
+
     def _answered(self, head: bytes) -> None:
         """Decide what the answer means."""
         found = _STATUS_LINE.match(head.partition(b"\r\n")[0])
         if found is None:
-            self._fail("its answer is not HTTP/1.1", None, head)
+            self._fail(_NOT_HTTP, None, head)
             return
         status = int(found[1])
         # "Any 2xx (Successful) response indicates that the sender ... will switch to tunnel mode".
@@ -145,12 +202,19 @@ class Tunnel(asyncio.Protocol):
             self._successor.connection_lost(exc)
             return
         error = WSProxyError(_said(self._proxy, "it closed the connection before it answered"))
-        error.__cause__ = exc
+        # Not all that aiofastnet 1.2 tells is an exception.
+        error.__cause__ = exc if isinstance(exc, BaseException) else None
         self._give_up(error)
 
     async def opened(self) -> None:
         """Wait until the proxy has agreed. Raises WSProxyError."""
         await self._open
+        self._check_silence()
+
+    def _check_silence(self) -> None:
+        """Nobody behind the proxy was asked anything: what is said there is lost for TLS, too."""
+        if self._spoke_early:
+            raise WSProxyError(_said(self._proxy, _EARLY))
 
     def hand_over(self, transport: asyncio.Transport, successor: asyncio.BaseProtocol) -> None:
         """Make ``successor`` the protocol of what is now the way to the server.
@@ -158,8 +222,7 @@ class Tunnel(asyncio.Protocol):
         Raises WSProxyError where it broke meanwhile, or where something was said on it although
         nobody behind the proxy was asked anything.
         """
-        if self._spoke_early:
-            raise WSProxyError(_said(self._proxy, _EARLY))
+        self._check_silence()
         if self._lost or transport.is_closing():
             raise WSProxyError(_said(self._proxy, "the way through it was closed"))
         self._successor = successor
@@ -211,7 +274,8 @@ async def socks_connect(
         loop=loop,
     )
     try:
-        await way.connect(dest_host=server.host, dest_port=server.port, timeout=_NO_LIMIT)
+        host = without_zone(server.host)
+        await way.connect(dest_host=host, dest_port=server.port, timeout=_NO_LIMIT)
     except socket.gaierror:
         raise
     except Exception as error:
@@ -229,8 +293,9 @@ def import_socks() -> tuple[Any, Any]:
 
 def _socks_credentials(proxy: WSParsedURL) -> tuple[str, str]:
     """Return user name and password; ValueError for what the protocol cannot carry."""
-    user = urllib.parse.unquote(proxy.username or "", errors="strict")
-    password = urllib.parse.unquote(proxy.password or "", errors="strict")
+    # What is no UTF-8 is not ASCII either.
+    user = urllib.parse.unquote(proxy.username or "", errors="replace")
+    password = urllib.parse.unquote(proxy.password or "", errors="replace")
     if not (user + password).isascii() or "\0" in user + password:
         raise ValueError("user name and password of a SOCKS proxy must be ASCII")
     if max(len(user), len(password)) > _MAX_SOCKS_NAME:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import random as random_module
-import re
 import socket
 import ssl
 import time
@@ -28,8 +27,6 @@ from .url import parse_url
 
 # Request Timeout, Too Early, Too Many Requests: RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4.
 _PASSING_STATUS = (408, 425, 429)
-
-_OLD_STATUS = re.compile(rb"HTTP/1\.0 ([1-9][0-9]{2})(?![^ \r])")
 
 # What getaddrinfo() says where it is not the name that is wrong.
 _PASSING_DNS = tuple(
@@ -120,11 +117,7 @@ def is_lasting_error(error: BaseException) -> bool:
         return error.response is None or _is_lasting_status(error.response.status)
     if isinstance(error, WSProxyError):
         return error.status is not None and _is_lasting_status(error.status)
-    if isinstance(error, WSInvalidMessageError):
-        # A load balancer may speak of its own troubles in HTTP/1.0, which is no answer to us.
-        found = _OLD_STATUS.match(error.raw_header or b"")
-        return found is None or _is_lasting_status(int(found[1]))
-    if isinstance(error, WSInvalidHeaderError):
+    if isinstance(error, (WSInvalidMessageError, WSInvalidHeaderError)):
         return True
     if isinstance(error, WSHandshakeError):
         # With a response it is a redirect that cannot be followed, else the connection ended.

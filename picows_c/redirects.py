@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from multidict import CIMultiDict
 
 from .errors import WSHandshakeError, WSInvalidStatusError, WSInvalidURL
-from .url import WSParsedURL, parse_url, without_userinfo
+from .url import WSParsedURL, parse_url, shown_url, without_userinfo
+
+if TYPE_CHECKING:
+    from .handshake import WSUpgradeResponse
 
 # RFC 9110, 15.4: those that name one other place. A handshake is a GET, and stays one.
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -20,13 +24,23 @@ _PRIVATE = ("Authorization", "Cookie", "Host", "Proxy-Authorization")
 _SCHEMES = {"http": "ws", "https": "wss"}
 
 
+# What stays as it is in a Location: scheme and host, and elsewhere what a URL may hold.
+_AUTHORITY = re.compile(rb"(?:[^:/?#]+:)?//[^/?#]*")
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def is_redirect(response: WSUpgradeResponse) -> bool:
+    """Return whether the status says that the server is elsewhere."""
+    return response.status in _REDIRECTS
+
+
 def redirect_of(error: WSInvalidStatusError, url: WSParsedURL) -> Optional[WSParsedURL]:
     """Return where a refusal redirects to, None where it is no redirect.
 
     Raises WSHandshakeError for a redirect that cannot, or must not, be followed.
     """
     response = error.response
-    if response is None or response.status not in _REDIRECTS:
+    if response is None or not is_redirect(response):
         return None
 
     def refuse(problem: str) -> WSHandshakeError:
@@ -38,15 +52,32 @@ def redirect_of(error: WSInvalidStatusError, url: WSParsedURL) -> Optional[WSPar
     if len(locations) > 1:
         raise refuse("received redirect HTTP response with several Location headers") from error
     try:
-        # Header values are ASCII with surrogates for anything else: UTF-8, one may hope.
-        location = locations[0].encode("ascii", "surrogateescape").decode("utf-8")
-        target = parse_url(_resolve(url, location))
+        target = parse_url(_resolve(url, _readable(locations[0])))
     except ValueError as problem:
-        shown = problem if isinstance(problem, WSInvalidURL) else repr(locations[0])
+        shown = str(problem) if isinstance(problem, WSInvalidURL) else repr(shown_url(locations[0]))
         raise refuse(f"cannot follow redirect: {shown}") from error
     if url.is_secure and not target.is_secure:
-        raise refuse(f"cannot follow redirect to non-secure URL {target.url}") from error
+        shown = shown_url(target.url)
+        raise refuse(f"cannot follow redirect to non-secure URL {shown}") from error
     return target
+
+
+def _readable(location: str) -> str:
+    """Return a Location whose path and query are percent-encoded: blanks, and what is no UTF-8.
+
+    Raises ValueError. (Header values are ASCII, with surrogates for anything else.) RFC 3986, 2.1:
+    "A percent-encoding mechanism is used to represent a data octet in a component when that octet's
+    corresponding character is outside the allowed set".
+    """
+    octets = location.encode("ascii", "surrogateescape")
+    found = _AUTHORITY.match(octets)
+    at = 0 if found is None else found.end()
+    try:
+        rest = octets[at:].decode("utf-8")
+    except UnicodeDecodeError:
+        rest = urllib.parse.quote(octets[at:], safe=_VISIBLE + " \t")
+    # A host with either is a wrong one.
+    return octets[:at].decode("utf-8") + rest.replace(" ", "%20").replace("\t", "%09")
 
 
 def _resolve(url: WSParsedURL, location: str) -> str:

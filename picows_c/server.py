@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Union, cast
 
 from .deflate import PermessageDeflate
 from .enums import WSAutoPingStrategy
@@ -36,10 +36,12 @@ from .handshake import (
     make_origins,
     offered_extensions,
     offered_subprotocols,
+    options_response,
+    resolve_target,
     switching_bytes,
     uses_extension,
 )
-from .listener import WSListener
+from .listener import EXITS, WSListener, check_bound, check_factory, takes, wrong_answer
 from .listening import (
     BoundSockets,
     HostsLike,
@@ -62,16 +64,18 @@ from .options import (
     WSLoggerLike,
     WSSocketOptions,
     check_count,
+    check_port,
     check_socket_options,
     check_timeout,
     check_tls_context,
 )
 from .poller import choose_way
-from .protocol import WSProtocol
+from .protocol import WSProtocol, peer_of
 from .stream import set_socket_options
 
-WSServerListenerFactory = Callable[
-    [WSUpgradeRequest], Union[WSListener, WSUpgradeResponseWithListener, None]
+WSServerAnswer = Union[WSListener, WSUpgradeResponseWithListener, None]
+WSServerListenerFactory = Union[
+    Callable[[WSUpgradeRequest], WSServerAnswer], Callable[[], WSServerAnswer]
 ]
 
 
@@ -80,7 +84,7 @@ class ServerOptions:
     """The checked options that the connections of one server share."""
 
     connection: ConnectionOptions
-    factory: WSServerListenerFactory
+    factory: Callable[[WSUpgradeRequest], WSServerAnswer]
     origins: Optional[tuple[WSOrigin, ...]]
     subprotocols: Union[tuple[str, ...], WSSubprotocolChooser]
     socket_options: WSSocketOptions
@@ -101,7 +105,7 @@ class ServerProtocol(WSProtocol):
     def tls_started(self, transport: asyncio.Transport) -> None:
         """Be one of the server's connections from the beginning of the TLS handshake."""
         self._underlying = transport
-        self._peer = transport.get_extra_info("peername")
+        self._peer = peer_of(transport)
         self._server._attach(self)
 
     def tls_failed(self, error: BaseException) -> None:
@@ -160,7 +164,7 @@ class ServerProtocol(WSProtocol):
         self._refuse(WSRequestRefused(status, text), False)
 
     def _head_received(
-        self, method: bytes, target: bytes, fields: RequestFields, head: bytes
+        self, method: bytes, target: bytes, version: bytes, fields: RequestFields, head: bytes
     ) -> None:
         """Ask the listener factory and answer the request; called by the reader."""
         if self._is_shutting:
@@ -168,21 +172,29 @@ class ServerProtocol(WSProtocol):
         transport = self.transport
         assert transport is not None
         assert self._underlying is not None
-        request = transport._request = WSUpgradeRequest(method, target)
+        request = transport._request = WSUpgradeRequest(method, target, version)
         request._first = head
         is_head = method == b"HEAD"
         try:
-            check_request(method, fields)
-            wants_upgrade = is_upgrade(fields)
+            check_request(method, version, fields)
+            if not target.startswith(b"/"):
+                resolve_target(request)
+            wants_upgrade = is_upgrade(version, fields)
             offered, extensions = self._admit(fields) if wants_upgrade else ([], [])
-            answer = self._server_options.factory(request)
+            answer = self._ask(request)
             response, listener = self._make_response(answer)
+            if method == b"OPTIONS":
+                response, listener = options_response(response), None
             # None: a 101 of ours, with nothing in it to be considered, merged or checked.
             theirs = None if answer is not None and answer is listener else response
             if theirs is not None and theirs.status != HTTPStatus.SWITCHING_PROTOCOLS:
+                if theirs.status >= 400:
+                    # Queries may hold secrets.
+                    path = request.path.partition(b"?")[0].decode("latin-1")
+                    self._log(logging.INFO, "request refused: %d for %r", theirs.status, path)
                 self._answer(response, response._to_bytes({"Connection": "close"}, not is_head))
                 return
-            key = check_upgrade(method, wants_upgrade, fields)
+            key = check_upgrade(method, version, wants_upgrade, fields)
             assert listener is not None
             agreed = {
                 "Upgrade": "websocket",
@@ -202,7 +214,9 @@ class ServerProtocol(WSProtocol):
         except WSRequestRefused as refusal:
             self._refuse(refusal, is_head)
             return
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             # What went wrong is for the log, not for the peer.
             self._log(logging.ERROR, "Exception while a request was answered", exc_info=error)
             self._refuse(WSRequestRefused(500, ""), is_head)
@@ -225,23 +239,31 @@ class ServerProtocol(WSProtocol):
             raise WSRequestRefused(503, "too many connections")
         return offered
 
+    def _ask(
+        self, request: WSUpgradeRequest
+    ) -> Union[WSListener, WSUpgradeResponseWithListener, None]:
+        """Ask the listener factory; "*" is no place of its, but the server itself."""
+        if request.path == b"*":
+            return WSUpgradeResponseWithListener(WSUpgradeResponse(HTTPStatus.NO_CONTENT), None)
+        return self._server_options.factory(request)
+
     def _make_response(
-        self, answer: Union[WSListener, WSUpgradeResponseWithListener, None]
+        self, answer: WSServerAnswer
     ) -> tuple[WSUpgradeResponse, Optional[WSListener]]:
         if answer is None:
             not_found = WSUpgradeResponse.create_error_response(404, b"404 Not Found")
             return not_found, None
         if isinstance(answer, WSListener):
+            check_bound(answer)
             return WSUpgradeResponse.create_101_response(), answer
         if isinstance(answer, WSUpgradeResponseWithListener):
             listener = answer.listener
             if listener is not None and not isinstance(listener, WSListener):
                 raise TypeError(f"{type(listener).__name__} is not a WSListener")
+            if listener is not None:
+                check_bound(listener)
             return answer.response, listener
-        raise TypeError(
-            "the listener factory returned "
-            f"{type(answer).__name__}, not WSListener, WSUpgradeResponseWithListener or None"
-        )
+        raise wrong_answer(answer, "a WSListener, WSUpgradeResponseWithListener or None")
 
     def _refuse(self, refusal: WSRequestRefused, is_head: bool) -> None:
         body = str(refusal).encode() or None
@@ -303,10 +325,11 @@ async def ws_create_server(
 ) -> WSServer:
     """Listen for connections (RFC 6455, 4.2) and return a server like asyncio.Server.
 
-    :param ws_listener_factory: called as ``f(request)`` for each well-formed request, upgrade or
-        not. It returns a WSListener (the connection is accepted), a WSUpgradeResponseWithListener
-        (the response is yours: 101 with your headers, or any other status), or None (404). What it
-        raises is logged, and the peer gets a bare 500.
+    :param ws_listener_factory: called as ``f(request)``, or as ``f()`` where it takes no argument
+        (a listener's class), for each well-formed request, upgrade or not. It returns a WSListener
+        (the connection is accepted), a WSUpgradeResponseWithListener (the response is yours: 101
+        with your headers, or any other status), or None (404). What it raises is logged, and the
+        peer gets a bare 500.
     :param host: the address, or several, to listen on; None for all.
     :param port: the port; 0 or None for any free one.
     :param sock: a bound socket to listen on, instead of host and port; the server closes it.
@@ -387,6 +410,7 @@ async def ws_create_server(
     :raises ValueError: an argument out of its range, arguments that contradict each other.
     """
     given = dict(locals())  # first of all: what the caller gave, by name
+    check_port("port", port)
     names = ("host", "port", "sock", "family", "flags", "reuse_address", "reuse_port", "keep_alive")
     address = {name: given.pop(name) for name in names}
     bind = functools.partial(bind_sockets, asyncio.get_running_loop(), **address)
@@ -474,8 +498,6 @@ async def _serve(
     **connection: Any,
 ) -> WSServer:
     """Check the arguments, bind the sockets and serve; ``connection`` is for ConnectionOptions."""
-    if not callable(ws_listener_factory):
-        raise TypeError("ws_listener_factory must be callable")
     _check_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if not isinstance(backlog, int):
         raise TypeError(f"backlog must be int, not {type(backlog).__name__}")
@@ -483,7 +505,7 @@ async def _serve(
     check_count("max_pending_connections", max_pending_connections)
     options = ServerOptions(
         ConnectionOptions.make("server", **connection),
-        ws_listener_factory,
+        _checked_factory(ws_listener_factory),
         make_origins(origins),
         make_chooser(subprotocols),
         check_socket_options(socket_options),
@@ -528,6 +550,16 @@ async def _serve(
         server.close()
         raise
     return server
+
+
+def _checked_factory(factory: Any) -> Callable[[WSUpgradeRequest], WSServerAnswer]:
+    """Return a factory that takes the request, whether this one does or not."""
+    check_factory(factory)
+    if takes(factory, 1):
+        return cast("Callable[[WSUpgradeRequest], WSServerAnswer]", factory)
+    if takes(factory, 0):
+        return lambda request: cast("WSServerAnswer", factory())
+    raise TypeError("ws_listener_factory must take the request, or no argument")
 
 
 def _check_tls(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import socket
 import ssl as ssl_module
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, cast
-
-import aiohappyeyeballs
 
 from . import _core
 from .poller import Poller
@@ -208,48 +205,6 @@ async def resolve(
     return found
 
 
-async def open_socket(
-    loop: asyncio.AbstractEventLoop,
-    host: str,
-    port: int,
-    *,
-    family: int = 0,
-    proto: int = 0,
-    flags: int = 0,
-    local_addr: Optional[tuple[str, int]] = None,
-    happy_eyeballs_delay: Optional[float] = None,
-    interleave: Optional[int] = None,
-    socket_options: WSSocketOptions = (),
-) -> socket.socket:
-    """Connect to a host: its addresses in turn, or overlapping (RFC 8305, Happy Eyeballs)."""
-
-    def make_socket(info: Any) -> socket.socket:
-        sock = socket.socket(*info[:3])
-        try:
-            set_socket_options(sock, socket_options)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    addresses = await resolve(loop, host, port, family, proto, flags)
-    local = None
-    if local_addr is not None:
-        local = await resolve(loop, *local_addr, family, proto, flags)
-    try:
-        return await aiohappyeyeballs.start_connection(
-            addresses,
-            local_addr_infos=local,
-            happy_eyeballs_delay=happy_eyeballs_delay,
-            interleave=interleave,
-            loop=loop,
-            socket_factory=make_socket,
-        )
-    except OSError as error:
-        # The frames in there keep the exception: only the collector could free the two.
-        raise error.with_traceback(None) from None
-
-
 async def connect_stream(
     poller: Poller,
     loop: asyncio.AbstractEventLoop,
@@ -268,24 +223,27 @@ async def connect_stream(
     protocol = protocol_factory()
     # Who has not heard connection_made() must not hear connection_lost().
     nobody = asyncio.BaseProtocol()
-    fd = sock.detach()
+    fd = sock.fileno()
     try:
         stream = Stream(poller, loop, fd, nobody, contextvars.copy_context(), extra)
+        sock.detach()
     except BaseException:
-        os.close(fd)
+        # Whoever has it now: it is closed once.
+        sock.detach()
+        poller._drop(fd)
         raise
-    if ssl is not None:
-        # The stream reads no further until its protocol is started.
-        await secure_stream(
-            stream,
-            loop,
-            ssl,
-            server_hostname=server_hostname,
-            handshake_timeout=ssl_handshake_timeout,
-            shutdown_timeout=ssl_shutdown_timeout,
-        )
-    stream.set_protocol(protocol)
     try:
+        if ssl is not None:
+            # The stream reads no further until its protocol is started.
+            await secure_stream(
+                stream,
+                loop,
+                ssl,
+                server_hostname=server_hostname,
+                handshake_timeout=ssl_handshake_timeout,
+                shutdown_timeout=ssl_shutdown_timeout,
+            )
+        stream.set_protocol(protocol)
         protocol.connection_made(cast("asyncio.BaseTransport", stream))
         stream._start()
     except BaseException:

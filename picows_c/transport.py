@@ -215,7 +215,8 @@ class WSTransport(_core.WSTransport):
 
         On the client it raises the exception that ended the connection on this side: that of a
         callback, or WSProtocolError. What the peer did never raises. Cancelling the wait does not
-        touch the connection.
+        touch the connection. (A CancelledError that a callback raised comes out of here as well;
+        ``disconnect_cause.exception`` tells it from one that is meant for the task that waits.)
         """
         self._check_thread("wait_disconnected")
         if not self._is_disconnected or self._owner is not None:
@@ -240,7 +241,7 @@ class WSTransport(_core.WSTransport):
         if self._disconnect_cause is None:
             self._disconnect_cause = cause
 
-    def _log_error(self, error: Exception, where: str) -> None:
+    def _log_error(self, error: BaseException, where: str) -> None:
         if self._owner is not None:
             self._owner._log_callback_error(error, where)
 

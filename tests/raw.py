@@ -320,5 +320,5 @@ async def against(
             await soon(listener.disconnected.wait())
             assert listener.transport is not None
             assert listener.transport.is_disconnected
-            with contextlib.suppress(Exception):
-                await soon(listener.transport.wait_disconnected())
+            ended = listener.transport.wait_disconnected()
+            await asyncio.gather(soon(ended), return_exceptions=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
+import zlib
 
 import pytest
 from helpers import Recorder
@@ -171,8 +173,6 @@ TAKEOVER = {"Sec-WebSocket-Extensions": "permessage-deflate"}
 
 
 async def test_it_is_compressed_once_for_all_who_agreed_on_the_same(plain, monkeypatch):
-    import zlib
-
     made = []
 
     class Counting:
@@ -232,6 +232,51 @@ async def test_it_is_compressed_once_for_all_who_agreed_on_the_same(plain, monke
             peer.abort()
         for listener in listeners:
             await soon(listener.disconnected.wait())
+
+
+@pytest.mark.parametrize("error", [MemoryError, ValueError, asyncio.CancelledError])
+async def test_a_compressor_that_raises_concerns_no_other(net, error, monkeypatch):
+    fails = []
+
+    class Failing:
+        DEFLATED, Z_SYNC_FLUSH, Z_FULL_FLUSH = zlib.DEFLATED, zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH
+        decompressobj = staticmethod(zlib.decompressobj)
+
+        @staticmethod
+        def compressobj(*args, **kwargs):
+            real = zlib.compressobj(*args, **kwargs)
+
+            class Compressor:
+                def compress(self, data):
+                    if fails:
+                        raise fails.pop()
+                    return real.compress(data)
+
+                flush = staticmethod(real.flush)
+
+            return Compressor()
+
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: told.append(args.exc_value))
+    options = {
+        "compression": PermessageDeflate(backend=Failing(), server_no_context_takeover=None),
+        "assemble_messages": True,
+    }
+    message = b"the same words, " * 100
+    async with crowd(net, 3, ALONE, **options) as (peers, listeners):
+        everybody = transports(listeners)
+        fails.append(error("once"))
+        expected = list(fails)
+        assert broadcast(everybody, WSMsgType.BINARY, message) == everybody[:1]
+        assert told == expected
+        # It only missed a message.
+        assert broadcast(everybody, WSMsgType.BINARY, message[::-1]) == []
+        for number, peer in enumerate(peers):
+            for sent in [message, message[::-1]][number == 0 :]:
+                got = await peer.next()
+                inflater = zlib.decompressobj(-15)
+                assert inflater.decompress(got.payload + b"\x00\x00\xff\xff") == sent
+    told.clear()
 
 
 async def test_one_connection_that_fails_concerns_no_other(plain, caplog):

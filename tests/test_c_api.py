@@ -457,6 +457,24 @@ async def test_errors_of_plain_listeners_are_logged(plain, probe, caplog):
     assert record.exc_info[0] is ZeroDivisionError
 
 
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, pytest.fail.Exception])
+async def test_a_c_function_may_raise_what_is_no_exception(net, probe, kind):
+    error = kind("from C")
+
+    def fail(transport: Any, frame: Any) -> None:
+        raise error
+
+    told = Told()
+    probe.bind(told, "call", fail)
+    async with net.serve(lambda request: told):
+        transport, _ = await net.connect(Recorder)
+        transport.send(WSMsgType.TEXT, "x")
+        await soon(transport.wait_disconnected())
+    assert transport.close_handshake.recv.code is WSCloseCode.INTERNAL_ERROR
+    assert told.errors == [("on_ws_frame", error)]
+    assert told.transport.disconnect_cause.exception is error
+
+
 async def test_protocol_error_of_a_c_function_chooses_the_code(plain, probe):
     def refuse(transport: Any, frame: Any) -> None:
         raise picows_c.WSProtocolError(WSCloseCode.POLICY_VIOLATION, "not here")

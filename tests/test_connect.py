@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 import pytest
-from helpers import EchoListener, Recorder
+from helpers import EchoListener, Recorder, needs_poller
 from proxies import scripted
 from raw import TEXT, Never, RawServer, answer_bytes, row, soon
 
@@ -23,6 +23,7 @@ from picows_c import (
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
     ws_connect,
+    ws_create_server,
 )
 
 HAS_UNIX = hasattr(socket, "AF_UNIX")
@@ -102,6 +103,193 @@ async def test_socket_factory_that_connects_by_name(net):
 
             with pytest.raises(ssl.SSLCertVerificationError):
                 await echo(net, "wss://example.org/", socket_factory=elsewhere)
+
+
+class Given:
+    """A socket_factory, and the socket that it returned; a class of its own, as users have."""
+
+    class Socket(socket.socket):
+        def __init__(self, family):
+            super().__init__(family)
+
+    def __init__(self, is_connected=False):
+        self.is_connected = is_connected
+        self.sock = None
+
+    def __call__(self, url):
+        self.sock = self.Socket(socket.AF_INET)
+        if self.is_connected:
+            self.sock.connect((url.host, url.port))
+        return self.sock
+
+
+class Seeing(Recorder):
+    """Looks at the given socket when the connection is over."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+        self.last = None
+
+    def on_ws_disconnected(self, transport):
+        self.last = self.given.sock.fileno()
+        super().on_ws_disconnected(transport)
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+async def test_given_socket_stays_usable(net, is_connected):
+    given = Given(is_connected)
+    async with net.serve(lambda request: EchoListener()):
+        transport, listener = await soon(net.connect(lambda: Seeing(given), socket_factory=given))
+        sock = given.sock
+        assert sock.fileno() >= 0
+        assert sock.getpeername() == ("127.0.0.1", net.port)
+        underlying = transport.underlying_transport
+        assert sock.getsockname() == underlying.get_extra_info("sockname")
+        # It is the same socket, not the same descriptor.
+        sock.setsockopt(*OPTION)
+        seen = underlying.get_extra_info("socket")
+        assert seen.fileno() != sock.fileno()
+        assert seen.getsockopt(*OPTION[:2]) == sock.getsockopt(*OPTION[:2])
+        transport.send(TEXT, "x" * 300_000)
+        assert bytes(await soon(listener.frames.get())) == b"x" * 300_000
+        transport.disconnect(False)
+        await soon(listener.disconnected.wait())
+        assert listener.last == sock.fileno() == -1
+
+
+async def test_given_socket_behind_proxies(net, proxies):
+    async with net.serve(lambda request: EchoListener()):
+        for kind in ("http", "https", "socks5"):
+            given = Given()
+            options = {"proxy": proxies.url(kind), "socket_factory": given}
+            if kind == "https":
+                options["proxy_ssl_context"] = net.certificates.client()
+            transport, listener = await soon(net.connect(lambda g=given: Seeing(g), **options))
+            assert given.sock.getpeername()[1] == proxies.ports[kind, False]
+            transport.disconnect(False)
+            await soon(listener.disconnected.wait())
+            assert listener.last == given.sock.fileno() == -1
+
+
+async def test_given_socket_that_the_user_closes(net):
+    """Nothing happens to the connection, nor to who gets the descriptor's number."""
+    given = Given()
+    async with net.serve(lambda request: EchoListener()):
+        transport, listener = await soon(net.connect(Recorder, socket_factory=given))
+        number = given.sock.fileno()
+        given.sock.close()
+        others = [socket.socket(), *socket.socketpair()]
+        try:
+            assert number in [other.fileno() for other in others]
+            transport.send(TEXT, "hello")
+            assert bytes(await soon(listener.frames.get())) == b"hello"
+            transport.disconnect(False)
+            await soon(listener.disconnected.wait())
+            await asyncio.sleep(0)
+            others[1].sendall(b"still here")
+            assert others[2].recv(100) == b"still here"
+            others[0].getsockname()
+        finally:
+            for other in others:
+                other.close()
+
+
+@pytest.mark.parametrize("end", ["disconnect", "graceful", "close"])
+async def test_end_reaches_the_peer_although_somebody_holds_a_copy(net, end):
+    given = Given()
+    async with RawServer(net) as server:
+        connecting = asyncio.ensure_future(net.connect(Recorder, socket_factory=given))
+        peer = await server.upgrade()
+        transport, listener = await soon(connecting)
+        with socket.socket(fileno=socket.dup(given.sock.fileno())) as copy:
+            if end == "close":
+                transport.send_close(1000)
+                await peer.expect_close(1000)
+                peer.write(peer.close_frame(1000))
+                peer.writer.close()
+            else:
+                transport.disconnect(end == "graceful")
+            await peer.gone()
+            await soon(listener.disconnected.wait())
+            assert given.sock.fileno() == -1
+            with pytest.raises(OSError):
+                copy.getpeername()
+
+
+async def test_given_socket_when_it_fails(net):
+    """Refused, cancelled, or TLS that fails: closed before ws_connect ends."""
+    given = Given()
+    async with net.serve(lambda request: None):
+        with pytest.raises(WSHandshakeError):
+            await soon(net.connect(Never(), socket_factory=given))
+        await asyncio.sleep(0)
+        assert given.sock.fileno() == -1
+    if net.scheme == "wss":
+        async with RawServer(net):
+            given = Given()
+            context = ssl.create_default_context()
+            with pytest.raises(ssl.SSLError):
+                await soon(net.connect(Never(), socket_factory=given, ssl_context=context))
+            assert given.sock.fileno() == -1
+    async with RawServer(net) as server:
+        given = Given()
+        connecting = asyncio.ensure_future(net.connect(Never(), socket_factory=given))
+        peer = await server.accept()
+        await peer.read_head()
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await peer.gone()
+        await asyncio.sleep(0)
+        assert given.sock.fileno() == -1
+
+
+async def to_loopback(loop, host, port, *args):
+    """Stands for the resolver, which may not know ``localhost.`` and ``fe80::1%eth0``."""
+    return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+
+@needs_poller
+async def test_root_dot(net, proxies, monkeypatch):
+    """It stands in Host, and neither in SNI nor in a certificate (RFC 6066, 3)."""
+    if net.scheme == "ws":
+        return
+    names = []
+    context = net.certificates.server()
+    context.sni_callback = lambda tls, name, context: names.append(name)
+    monkeypatch.setattr("picows_c.connecting.resolve", to_loopback)
+    tls = {"ssl_context": net.certificates.client()}
+    over_https = {"proxy": proxies.url("https").replace("127.0.0.1", "localhost.")}
+    over_https["proxy_ssl_context"] = net.certificates.client()
+    # The loop's own servers forget who is still in a TLS handshake.
+    async with net.serve(lambda request: EchoListener(), ssl=context, transport="auto"):
+        for options in (
+            {},
+            {"server_hostname": "localhost."},
+            {"proxy": proxies.url("http"), "server_hostname": "localhost."},
+            {"server_hostname": "localhost", **over_https},
+        ):
+            with row(options):
+                host = "127.0.0.1" if "proxy" in options else "localhost."
+                transport = await echo(net, net.url(host=host), **tls, **options)
+                assert transport.request.headers["Host"] == f"{host}:{net.port}"
+    assert names == ["localhost"] * 4
+
+
+async def test_zone_of_an_ipv6_address(plain, monkeypatch):
+    """It finds the way, and nobody else hears of it (RFC 6874, 4)."""
+    asked = []
+
+    async def resolve(loop, host, port, *args):
+        asked.append(host)
+        return await to_loopback(loop, host, port)
+
+    monkeypatch.setattr("picows_c.connecting.resolve", resolve)
+    async with plain.serve(lambda request: EchoListener()):
+        transport = await echo(plain, plain.url(host="[fe80::1%25eth0]"))
+    assert asked == ["fe80::1%eth0"]
+    assert transport.request.headers["Host"] == f"[fe80::1]:{plain.port}"
 
 
 async def test_socket_factory_with_a_proxy(net, proxies):
@@ -313,6 +501,29 @@ async def test_tls_options_without_tls(plain):
     }.items():
         with row(name), pytest.raises(ValueError, match=rf"{name} .* wss"):
             await plain.connect(Never(), **{name: value})
+
+
+async def test_ssl_context_without_tls(plain, certificates):
+    """It was ignored in silence."""
+    plain.port = 1
+    for options in ({}, {"proxy": "http://127.0.0.1:1"}):
+        with pytest.raises(ValueError, match=r"ssl_context .* wss"):
+            await plain.connect(Never(), ssl_context=certificates.client(), **options)
+
+
+@pytest.mark.parametrize("port", [65536, 99999, -1, 2**40])
+async def test_ports_that_are_none(plain, port):
+    for host in ("127.0.0.1", "localhost"):
+        with pytest.raises(ValueError, match="port"):
+            await ws_connect(Never(), f"ws://{host}:{port}/", transport=plain.way)
+        with pytest.raises(ValueError, match="port"):
+            await ws_create_server(Never(), host, port, transport=plain.way)
+        plain.port = 1
+        with pytest.raises(ValueError, match=f"port of local_addr .* {port}"):
+            await plain.connect(Never(), local_addr=(host, port))
+    proxy = f"http://127.0.0.1:{port}"
+    with pytest.raises(ValueError, match="port"):
+        await ws_connect(Never(), "ws://127.0.0.1:1/", proxy=proxy, transport=plain.way)
 
 
 async def test_tls_timeouts_of_another_kind():

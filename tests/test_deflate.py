@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
-import importlib
+import importlib.util
+import pickle
 import random
 import sys
 import types
@@ -13,7 +15,7 @@ import zlib
 
 import pytest
 from helpers import EchoListener, Recorder
-from raw import PING, PONG, UPGRADE, Never, Peer, RawServer, complaints, lines, row, soon
+from raw import BINARY, PING, PONG, UPGRADE, Never, Peer, RawServer, complaints, lines, row, soon
 
 from picows_c import (
     PermessageDeflate,
@@ -50,10 +52,14 @@ def terms(agreed):
 
 OFFERS = [
     # configuration, offer, answer, (our window, the client's, our takeover, the client's)
-    ({}, D, f"{D}; {SB}=12", (12, 15, True, True)),
+    ({}, D, D, (12, 15, True, True)),
     (OPEN, D, D, (15, 15, True, True)),
     # Chromium and Firefox
-    ({}, f"{D}; {CB}", f"{D}; {SB}=12; {CB}=12", (12, 12, True, True)),
+    ({}, f"{D}; {CB}", f"{D}; {CB}=12", (12, 12, True, True)),
+    # websocket-sharp, which knows nothing of windows
+    ({}, f"{D}; {SNC}; {CNC}", f"{D}; {SNC}; {CNC}", (12, 15, False, False)),
+    # ours
+    ({}, f"{D}; {SB}=12; {CB}=12, {D}; {CB}=12", f"{D}; {SB}=12; {CB}=12", (12, 12, True, True)),
     (OPEN, f"{D}; {CB}", D, (15, 15, True, True)),
     # 7.1.1.1: server_no_context_takeover
     (OPEN, f"{D}; {SNC}", f"{D}; {SNC}", (15, 15, False, True)),
@@ -74,7 +80,7 @@ OFFERS = [
         ({**OPEN, SB: n}, f"{D}; {SB}=12", f"{D}; {SB}={min(n, 12)}", (min(n, 12), 15, True, True))
         for n in range(9, 16)
     ),
-    ({**OPEN, SB: 15}, D, f"{D}; {SB}=15", (15, 15, True, True)),
+    *(({**OPEN, SB: n}, D, D, (n, 15, True, True)) for n in range(9, 16)),
     (OPEN, f'{D}; {SB}="10"', f"{D}; {SB}=10", (10, 15, True, True)),
     (OPEN, f'{D}; {SB}="1\\0"', f"{D}; {SB}=10", (10, 15, True, True)),
     # which zlib cannot do
@@ -144,7 +150,12 @@ def test_offers():
 # ---- the client's side: what it offers, and what it makes of the answer ----
 
 MADE = [
-    ({}, f"{D}; {SB}=12; {CB}=12"),
+    ({}, f"{D}; {SB}=12; {CB}=12, {D}; {CB}=12"),
+    ({CB: None}, f"{D}; {SB}=12, {D}"),
+    ({SNC: True}, f"{D}; {SNC}; {SB}=12; {CB}=12, {D}; {SNC}; {CB}=12"),
+    # what the user wrote is a condition, also where it is what would be there anyway
+    ({SB: 12}, f"{D}; {SB}=12; {CB}=12"),
+    ({SB: 12, CB: None}, f"{D}; {SB}=12"),
     (OPEN, D),
     ({**OPEN, SNC: True}, f"{D}; {SNC}"),
     ({**OPEN, CNC: True}, f"{D}; {CNC}"),
@@ -159,6 +170,21 @@ ANSWERS = [
     ({}, None, None),
     (OPEN, D, (15, 15, True, True)),
     ({}, f"{D}; {SB}=12", (12, 12, True, True)),
+    # our own limit of the server's window is a wish
+    ({}, D, (12, 15, True, True)),
+    *(({}, f"{D}; {SB}={n}", (12, n, True, True)) for n in range(8, 16)),
+    ({}, f"{D}; {SNC}; {CNC}", (12, 15, False, False)),
+    ({}, f"{D}; {SB}=12; {CB}=8", (8, 12, True, True)),
+    ({}, f'{D}; {SB}="12"; {CB}="12"', (12, 12, True, True)),
+    ({}, f"{D}; {CB}=10", (10, 15, True, True)),
+    ({CB: None}, D, (15, 15, True, True)),
+    ({CB: None}, f"{D}; {CB}=15", f"{CB} was not offered"),
+    ({SNC: True}, f"{D}; {SNC}", (12, 15, True, False)),
+    ({SNC: True}, D, f"{SNC} was offered"),
+    # ... and what the user wrote is a condition
+    ({SB: 12}, D, f"{SB}=12 was offered"),
+    ({SB: 12}, f"{D}; {SB}=13", f"{SB}=12 was offered"),
+    ({SB: 12}, f"{D}; {SB}=12", (12, 12, True, True)),
     # 7.1.1.1: server_no_context_takeover, which may come unasked
     (OPEN, f"{D}; {SNC}", (15, 15, True, False)),
     ({**OPEN, SNC: True}, f"{D}; {SNC}", (15, 15, True, False)),
@@ -242,12 +268,13 @@ def test_both_sides_understand_each_other():
             client_no_context_takeover=rng.random() < 0.5,
         )
 
-    for _ in range(2000):
-        client, server = anything(), anything()
+    for number in range(2000):
+        client = anything() if number % 3 else PermessageDeflate()
+        server = anything()
         with row((client, server)):
             answer, ours = choose_offer(server, parse_extensions([make_offer(client)]))
             theirs = check_answer(client, parse_extensions([answer]))
-            assert ours.out_window_bits == theirs.in_window_bits
+            assert ours.out_window_bits <= theirs.in_window_bits
             assert ours.in_window_bits >= theirs.out_window_bits
             assert ours.out_takeover == theirs.in_takeover
             assert ours.in_takeover == theirs.out_takeover
@@ -340,7 +367,7 @@ async def test_response_object_is_not_changed_by_what_is_agreed(plain, deflates)
     answer = lambda request: WSUpgradeResponseWithListener(response, EchoListener())  # noqa: E731
     options = {"assemble_messages": True, "compression": True}
     async with plain.serve(answer, **options):
-        for offer, agreed in ((f"{D}; {SB}=9", f"{D}; {SB}=9"), (D, f"{D}; {SB}=12")):
+        for offer, agreed in ((f"{D}; {SB}=9", f"{D}; {SB}=9"), (f"{D}; {SB}=14", f"{D}; {SB}=12")):
             async with asking(plain, f"{NAME}: {offer}") as peer:
                 assert peer.head[1][NAME.lower()] == agreed
     assert NAME not in response.headers
@@ -387,6 +414,31 @@ async def test_client_takes_answers(plain, deflates):
                 assert deflates == []
 
 
+# What servers say to an offer with a window that they do not know: gorilla, Jetty and Netty, or one
+# that uses the largest anyway.
+LENIENT = [D, f"{D}; {SNC}; {CNC}", f"{D}; {SB}=15", f"{D}; {CB}=15"]
+
+
+async def test_a_server_may_use_the_largest_window_by_default(net):
+    rng = random.Random(15)
+    message = rng.randbytes(30_000) * 2  # the second half refers 30,000 bytes back
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = (compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    assert len(data) < 31_000
+    async with RawServer(net) as server:
+        for answer in LENIENT:
+            with row(answer):
+                listener = Recorder()
+                options = {"assemble_messages": True, "compression": True}
+                connecting = asyncio.ensure_future(net.connect(lambda: listener, **options))  # noqa: B023
+                peer = await server.upgrade(Sec_WebSocket_Extensions=answer)
+                transport, _ = await soon(connecting)
+                peer.send(BINARY, data, rsv=0b100)
+                assert bytes(await soon(listener.frames.get())) == message
+                transport.disconnect(False)
+                await soon(transport.wait_disconnected())
+
+
 @pytest.mark.parametrize("role", ["server", "client"])
 async def test_the_other_rsv_bits_stay_forbidden(plain, deflates, role):
     listener = Recorder()
@@ -420,7 +472,7 @@ async def test_offer_goes_along_with_a_redirect(plain, deflates, caplog):
         location = f"Location: ws://localhost:{plain.port}/there"
         peer.write(lines(location, "Content-Length: 0", first="HTTP/1.1 302 Found"))
         peer = await server.upgrade(Sec_WebSocket_Extensions=f"{D}; {SB}=12")
-        assert peer.head[1][NAME.lower()] == f"{D}; {SB}=12; {CB}=12"
+        assert peer.head[1][NAME.lower()] == f"{D}; {SB}=12; {CB}=12, {D}; {CB}=12"
         transport, _ = await soon(connecting)
         peer.abort()
         with contextlib.suppress(ConnectionError):
@@ -471,6 +523,11 @@ def test_right_fields():
             config = PermessageDeflate(mem_level=mem_level, **{SB: bits, CB: bits})
             assert dataclasses.replace(config) == config
             assert hash(config) == hash(dataclasses.replace(config))
+    # A number that is written is another thing than the same one by default, also in a copy.
+    default = dataclasses.replace(PermessageDeflate(), level=1)
+    assert make_offer(default) == make_offer(PermessageDeflate())
+    assert PermessageDeflate(**{SB: 12}) != PermessageDeflate()
+    assert repr(PermessageDeflate()) == repr(PermessageDeflate(**{SB: 12}))
     with pytest.raises(AttributeError):
         PermessageDeflate().level = 5
     assert PermessageDeflate(threshold=0) != PermessageDeflate()
@@ -519,6 +576,42 @@ def test_what_compression_means():
 # ---- backends ----
 
 BACKENDS = ["zlib", "isal.isal_zlib", "zlib_ng.zlib_ng"]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        copy.copy,
+        copy.deepcopy,
+        *(
+            lambda config, protocol=protocol: pickle.loads(pickle.dumps(config, protocol))
+            for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+        ),
+    ],
+)
+def test_copies_and_pickles(need, again):
+    backends = [zlib]
+    if importlib.util.find_spec("isal"):
+        backends.append(importlib.import_module("isal.isal_zlib"))
+    for backend in backends:
+        config = PermessageDeflate(
+            level=1, server_max_window_bits=9, client_no_context_takeover=True, backend=backend
+        )
+        config._free[9] = [object()]
+        made = again(config)
+        assert made == config
+        assert made.backend is backend
+        assert repr(made) == repr(config)
+        # Compressors belong to one object.
+        assert made._free == {}
+        assert again({"compression": config})["compression"] == config
+
+
+def test_copies_of_other_backends():
+    """One that is no module is copied as it is."""
+    backend = types.SimpleNamespace(**vars(zlib))
+    config = PermessageDeflate(backend=backend)
+    assert copy.copy(config) == config
 
 
 @pytest.fixture(params=BACKENDS)

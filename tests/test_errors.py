@@ -131,7 +131,7 @@ Response = WSUpgradeResponse
         (lambda: Response.create_redirect_response(400, "/"), "invalid redirect response code 400"),
         (lambda: Response.create_redirect_response(302, "/\r\nX: y"), "Location"),
         (lambda: Response.create_ok_response(b"", {"X": "a\nb"}), "X"),
-        (lambda: Response.create_101_response({"X Y": "a"}), "X Y"),
+        (lambda: Response.create_101_response({"X Y": "a"}), "header name .* ' ' at position 1"),
         (lambda: picows_c.WSUpgradeResponseWithListener(Response(101), None), "101"),
         (
             lambda: picows_c.WSUpgradeResponseWithListener(Response(404), picows_c.WSListener()),

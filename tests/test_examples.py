@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 
+import programs
 import pytest
 from programs import EXAMPLES, PATIENCE, example, lasting_port
 
@@ -118,20 +119,28 @@ def test_broadcast():
             assert hear(one) == "1 in the room"
 
 
-async def test_market_data(plain):
-    """A burst that was sent at once: the last quote is acted on, most others are not."""
+@signals
+async def test_market_data(net, pem_files, monkeypatch):
+    """What came while the program slept: the last quote is acted on, most others are not."""
     total = 2000
+    # The program trusts what the system does.
+    monkeypatch.setitem(programs.ENVIRONMENT, "SSL_CERT_FILE", str(pem_files / "ca.pem"))
+    connected = asyncio.get_running_loop().create_future()
 
     class Market(WSListener):
         def on_ws_connected(self, transport):
-            with transport.cork():
-                for number in range(total):
-                    transport.send(WSMsgType.TEXT, f"EURUSD {number}")
-            transport.send_close()
+            connected.set_result(transport)
 
     loop = asyncio.get_running_loop()
-    async with plain.serve(lambda request: Market()):
-        with example("market_data.py", plain.url("/quotes")) as client:
+    async with net.serve(lambda request: Market()):
+        with example("market_data.py", net.url("/quotes")) as client:
+            transport = await connected
+            client.process.send_signal(signal.SIGSTOP)
+            # Each is a call to the system, and a record of TLS.
+            for number in range(total):
+                transport.send(WSMsgType.TEXT, f"EURUSD {number}")
+            transport.send_close()
+            client.process.send_signal(signal.SIGCONT)
             status, text = await loop.run_in_executor(None, client.end)
     *latest, summary = text.splitlines()
     assert status == 0

@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,8 @@ def nginx(need, tmp_path):
         text = text.replace("http {\n", "http {\n" + temporary)
         configuration = tmp_path / "nginx.conf"
         configuration.write_text(text)
-        options = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-        command = [program, "-e", "stderr", "-p", tmp_path, "-c", configuration, "-g", options]
+        command = [program, "-e", "stderr", "-p", tmp_path, "-c", configuration]
+        command += ["-g", "daemon off;"]
         with Program(*command) as process:
             process.wait_for_port(port)
             yield "127.0.0.1", port
@@ -66,14 +67,43 @@ def short_path(tmp_path_factory):
     return path
 
 
-def test_behind_nginx(nginx, short_path):
+def unit():
+    """Return the section of the systemd unit that says how a process runs."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str
+    parser.read_string((EXAMPLES / "systemd" / "echo@.service").read_text())
+    return parser["Service"]
+
+
+@pytest.fixture
+def runtime_directory(need):
+    """Make what systemd makes of RuntimeDirectory=, and return what processes need beside it.
+
+    Only root can give it to a group; whoever else runs this is nginx's user, too.
+    """
+    with tempfile.TemporaryDirectory(prefix="echo") as name:
+        folder, options = Path(name), {}
+        if os.geteuid() == 0:
+            import grp
+
+            group = options["group"] = unit()["Group"]
+            need(f"the group {group}", group in [known.gr_name for known in grp.getgrall()])
+            shutil.chown(folder, group=group)
+            folder.chmod(int(unit()["RuntimeDirectoryMode"], 8))
+        yield folder, options
+
+
+def test_behind_nginx(nginx, runtime_directory):
+    """nginx runs as the user of its configuration, and has to reach the sockets."""
+    folder, options = runtime_directory
     with contextlib.ExitStack() as stack:
         workers = {}
         for name in ("1.sock", "2.sock"):
-            worker = stack.enter_context(example("behind_nginx.py", "--unix", short_path / name))
+            command = [sys.executable, EXAMPLES / "behind_nginx.py", "--unix", folder / name]
+            worker = stack.enter_context(Program(*command, **options))
             worker.address()
             workers[worker.process.pid] = worker
-        address = stack.enter_context(nginx(short_path))
+        address = stack.enter_context(nginx(folder))
 
         clients = [stack.enter_context(connect(address, "/any")) for _ in range(6)]
         served = {}
@@ -101,10 +131,7 @@ def test_behind_nginx(nginx, short_path):
 
 def test_systemd_unit(short_path):
     """What the unit starts starts, and ends within the time that systemd gives it."""
-    unit = configparser.ConfigParser(interpolation=None)
-    unit.optionxform = str
-    unit.read_string((EXAMPLES / "systemd" / "echo@.service").read_text())
-    service = unit["Service"]
+    service = unit()
     python, script, *arguments = shlex.split(service["ExecStart"])
     assert Path(python).name == "python"
     assert service["RuntimeDirectory"] == "echo"
@@ -112,7 +139,12 @@ def test_systemd_unit(short_path):
     assert arguments == ["--unix", "/run/echo/1.sock"]
     assert int(service["TimeoutStopSec"]) > 10
     with example(Path(script).name, "--unix", short_path / "1.sock") as worker:
-        worker.address()
+        # nginx reaches the socket as a member of the group, through the directory.
+        user = re.search(r"^user (.+);$", (EXAMPLES / "nginx.conf").read_text(), re.MULTILINE)[1]
+        assert service["Group"] == user
+        assert int(service["RuntimeDirectoryMode"], 8) & 0o770 == 0o750
+        path = worker.address()
+        assert os.stat(path).st_mode & 0o777 == 0o660
         assert worker.stop() == (0, "")
 
 

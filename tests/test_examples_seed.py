@@ -1,4 +1,7 @@
-"""picows's two examples, with only the import changed: a server and a client in processes."""
+"""picows's two examples, with only the import changed: a server and a client in processes.
+
+Those in examples/ do the same, and are right for peers that send fragments.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pytest
 from programs import ENVIRONMENT, ROOT
 
 PORT = "9001"
+SEED = ROOT / "tests/seed"
 
 
 def free_port() -> int:
@@ -20,9 +24,9 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-def copy_of(name: str, port: int, folder: Path) -> Path:
+def copy_of(folder_of_it: Path, name: str, port: int, folder: Path) -> Path:
     """Copy an example; only its port is another one."""
-    text = (ROOT / "examples" / name).read_text()
+    text = (folder_of_it / name).read_text()
     assert text.count(PORT) == 1
     assert text.count("from picows_c import") == 1
     copy = folder / name
@@ -30,10 +34,11 @@ def copy_of(name: str, port: int, folder: Path) -> Path:
     return copy
 
 
-def test_seed_examples_talk(tmp_path):
+@pytest.mark.parametrize("where", [SEED, ROOT / "examples"], ids=["as they were", "ours"])
+def test_seed_examples_talk(tmp_path, where):
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, str(copy_of("echo_server.py", port, tmp_path))],
+        [sys.executable, str(copy_of(where, "echo_server.py", port, tmp_path))],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -46,7 +51,7 @@ def test_seed_examples_talk(tmp_path):
         assert server.stdout.readline() == f"Server started on ('127.0.0.1', {port})\n"
         for _ in range(2):
             client = subprocess.run(
-                [sys.executable, str(copy_of("echo_client.py", port, tmp_path))],
+                [sys.executable, str(copy_of(where, "echo_client.py", port, tmp_path))],
                 env=ENVIRONMENT,
                 capture_output=True,
                 text=True,
@@ -68,7 +73,7 @@ def test_seed_examples_talk(tmp_path):
 
 @pytest.mark.parametrize("name", ["echo_server.py", "echo_client.py"])
 def test_nothing_else_of_picows_is_needed(name):
-    text = (ROOT / "examples" / name).read_text()
+    text = (SEED / name).read_text()
     imports = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
     assert imports[0] == "import asyncio"
     assert [line.split(" import ")[0] for line in imports[1:]] == ["from picows_c"]

@@ -26,7 +26,14 @@ GOOD = {
     "token lists": {"Connection": "keep-alive,UPGRADE", "Upgrade": "x, WebSocket"},
     "repeated": {"more": ("Connection: keep-alive", "Upgrade: y")},
     "extra": {"more": ("Server: \xfc", "Set-Cookie: a=b", "Set-Cookie: c=d", "X-Empty:")},
+    # They mean nothing (RFC 9112, 6.3).
     "no content": {"Content_Length": "0"},
+    "a length": {"Content_Length": "5"},
+    "no length": {"more": ("Content-Length: -0", "Content-Length: 7")},
+    "a coding": {"Transfer_Encoding": "chunked"},
+    "empty fields": {"more": ("Sec-WebSocket-Protocol:", "Sec-WebSocket-Extensions: ")},
+    # RFC 9112, 5.2
+    "folded": {"Connection": "keep-alive,\r\n\tUpgrade", "more": ("X: a \r\n \r\n  b", "Y:\r\n c")},
     "128 headers": {"more": tuple(f"X-{i}: y" for i in range(125))},
 }
 
@@ -38,6 +45,11 @@ async def test_good_answers(net):
                 connecting = asyncio.ensure_future(net.connect(Recorder))
                 peer = await server.upgrade(**answer)
                 transport, listener = await soon(connecting)
+                if name == "folded":
+                    headers = transport.response.headers
+                    assert (headers["Connection"], headers["X"]) == ("keep-alive, Upgrade", "a b")
+                    assert headers["Y"] == "c"
+                assert transport.subprotocol is None
                 assert isinstance(listener, Recorder)
                 assert listener.events == ["connected"]
                 assert listener.transport is transport
@@ -48,6 +60,44 @@ async def test_good_answers(net):
                 await peer.expect(TEXT, b"hello")
                 transport.disconnect(False)
                 await soon(transport.wait_disconnected())
+
+
+EARLY = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+INTERIM = {
+    "100": "HTTP/1.1 100 Continue\r\n\r\n",
+    "103": EARLY,
+    "unknown": "HTTP/1.1 199\r\nX: y\r\n\r\n",
+    "with a length": "HTTP/1.1 103 x\r\nContent-Length: 5\r\n\r\n",
+    "as many as may be": EARLY * 8,
+    "as large as may be": "HTTP/1.1 100 " + "y" * (16384 - 146) + "\r\n\r\n",
+}
+
+
+async def test_interim_answers_are_passed_over(net):
+    """RFC 9110, 15.2; whether they come with the final one, or before it."""
+    async with RawServer(net) as server:
+        for name, interim in INTERIM.items():
+            for glued in (True, False):
+                with row((name, glued)):
+                    connecting = asyncio.ensure_future(net.connect(Recorder))
+                    peer = await server.accept()
+                    await peer.read_head()
+                    answer = answer_bytes(peer.key)
+                    assert len(answer) == 129
+                    if glued:
+                        peer.write(interim.encode(), answer, peer.frame(TEXT, b"hello"))
+                    else:
+                        peer.write(interim.encode()[:-200])
+                        for byte in interim.encode()[-200:]:
+                            peer.write(bytes([byte]))
+                            await asyncio.sleep(0)
+                        peer.write(answer, peer.frame(TEXT, b"hello"))
+                    transport, listener = await soon(connecting)
+                    assert transport.response.status == 101
+                    assert "Link" not in transport.response.headers
+                    assert bytes(await soon(listener.frames.get())) == b"hello"
+                    transport.disconnect(False)
+                    await soon(transport.wait_disconnected())
 
 
 async def test_answer_in_single_bytes(net):
@@ -95,12 +145,11 @@ async def test_response_reaches_the_user(net):
 
 
 async def test_what_was_offered_may_be_chosen(net):
-    offers = {
-        "Sec-WebSocket-Protocol": "a, chat",
-        "Sec-WebSocket-Extensions": "x-one; p=1, x-two",
-    }
+    offers = {"Sec-WebSocket-Extensions": "x-one; p=1, x-two"}
     async with RawServer(net) as server:
-        connecting = asyncio.ensure_future(net.connect(Recorder, extra_headers=offers))
+        connecting = asyncio.ensure_future(
+            net.connect(Recorder, subprotocols=["a", "chat"], extra_headers=offers)
+        )
         peer = await server.upgrade(
             Sec_WebSocket_Protocol="chat", Sec_WebSocket_Extensions="x-two; q=2"
         )

@@ -83,15 +83,56 @@ async def test_extra_headers(net, headers):
 
 
 async def test_repeated_extra_headers_and_host(net):
-    pairs = [("X", "1"), ("x", "2"), ("hOsT", "other:1"), ("Upgrade", "h2c")]
+    pairs = [("X", "1"), ("x", "2"), ("hOsT", "other:1")]
     lines = (await request_of(net, extra_headers=pairs)).split(b"\r\n")
     assert lines.count(b"X: 1") == 1
     assert lines.count(b"x: 2") == 1
     assert [x for x in lines if x.lower().startswith(b"host:")] == [b"hOsT: other:1"]
-    assert [x for x in lines if x.startswith(b"Upgrade:")] == [
-        b"Upgrade: websocket",
-        b"Upgrade: h2c",
-    ]
+
+
+# As they are copied from a browser's tools.
+COPIED = {
+    "Host": "example.org",
+    "User-Agent": "Mozilla/5.0",
+    "Origin": "https://example.org",
+    "Cookie": "a=b; c=d",
+    "Accept-Language": "de,en;q=0.5",
+}
+# What has to be left out, and what the error names beside it.
+LEFT_OUT = [
+    ({"Upgrade": "websocket"}, "Upgrade"),
+    ({"connection": "keep-alive, Upgrade"}, "Connection"),
+    ({"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-WebSocket-Key"),
+    ({"SEC-WEBSOCKET-VERSION": "13"}, "Sec-WebSocket-Version"),
+    ({"Sec-WebSocket-Accept": "x"}, "Sec-WebSocket-Accept"),
+    ({"Sec-WebSocket-Protocol": "chat"}, "subprotocols="),
+    ({"sec-websocket-extensions": "permessage-deflate; client_max_window_bits"}, "compression="),
+    ({"Sec-WebSocket-Extensions": "x-own, permessage-deflate"}, "compression="),
+    ({"Sec-WebSocket-Extensions": ""}, "Sec-WebSocket-Extensions"),
+    ([("Host", "a"), ("host", "b")], "Host"),
+]
+
+
+async def test_headers_copied_from_a_browser(net):
+    """Each goes out once, Host instead of ours: an address, and a virtual host."""
+    lines = (await request_of(net, extra_headers=COPIED)).decode().split("\r\n")
+    for name, value in COPIED.items():
+        found = [line for line in lines if line.lower().startswith(f"{name.lower()}:")]
+        assert found == [f"{name}: {value}"]
+    assert len(lines) == 1 + 5 + (len(COPIED) - 1) + 2
+
+
+async def test_headers_of_the_handshake_are_not_the_users(net):
+    async with RawServer(net) as server:
+        for extra, named in LEFT_OUT:
+            pairs = list(extra.items()) if isinstance(extra, dict) else extra
+            for headers in (pairs, [*COPIED.items(), *pairs]):
+                with row(headers), pytest.raises(ValueError) as caught:
+                    await net.connect(Never(), extra_headers=headers)
+                assert type(caught.value) is ValueError
+                assert "extra_headers" in str(caught.value)
+                assert named in str(caught.value)
+        assert server.count == 0
 
 
 # ---- refused before anything is opened ----

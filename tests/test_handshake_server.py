@@ -12,6 +12,7 @@ from raw import (
     KEY,
     TEXT,
     UPGRADE,
+    Never,
     Peer,
     complaints,
     exchange,
@@ -46,7 +47,8 @@ GOOD = {
     "128 headers": lines(*UPGRADE, *(f"X-{i}: {i}" for i in range(128 - len(UPGRADE)))),
     "16384 bytes": lines(*UPGRADE, "X: " + "y" * (16384 - len(lines(*UPGRADE, "X: ")))),
     "odd target": request_bytes("/a//b;c?d=%00&e#f"),
-    "absolute target": request_bytes("http://h/x"),
+    "an empty line first": b"\r\n" + request_bytes(),
+    "empty fields": request_bytes(Sec_WebSocket_Protocol="", Sec_WebSocket_Extensions=" "),
 }
 
 # ---- agreed ----
@@ -159,6 +161,39 @@ def test_fields_of_what_is_no_request():
         _core._request_fields("GET / HTTP/1.1\r\n\r\n")
 
 
+ABSOLUTE = {
+    "http://other:81/ws?a=1": (b"/ws?a=1", "other:81"),
+    "HTTPS://[::1]/": (b"/", "[::1]"),
+    "ws://other": (b"/", "other"),
+    "wss://other?a=/b": (b"/?a=/b", "other"),
+}
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+async def test_absolute_targets(net, version):
+    """RFC 9112, 3.2.2: path and Host come from the target."""
+    seen = []
+
+    def factory(request):
+        seen.append(request)
+        return EchoListener() if version == "HTTP/1.1" else route(request)
+
+    async with net.serve(factory):
+        for target, expected in ABSOLUTE.items():
+            seen.clear()
+            with row(target):
+                first = f"GET {target} {version}"
+                peer = Peer(*await soon(net.open()), is_client=True)
+                peer.write(lines(*UPGRADE, "X: y", first=first))
+                status, _ = await peer.read_head()
+                assert status == SWITCHING if version == "HTTP/1.1" else "HTTP/1.1 404 Not Found"
+                (request,) = seen
+                assert (request.path, request.headers["host"]) == expected
+                assert request.headers.getall("Host") == [expected[1]]
+                assert request.headers["X"] == "y"
+                peer.abort()
+
+
 async def test_own_response_with_subprotocol(net):
     response = WSUpgradeResponse.create_101_response(
         {"Sec-WebSocket-Protocol": "chat", "X-Own": "yes"}
@@ -198,6 +233,9 @@ def route(request):
         b"/teapot": lambda: WSUpgradeResponse.create_error_response(418),
         b"/odd": lambda: WSUpgradeResponse.create_error_response(599, b"odd"),
         b"/moved": lambda: WSUpgradeResponse.create_redirect_response(302, "ws://other/x?y"),
+        b"/cors": lambda: WSUpgradeResponse.create_ok_response(
+            b"x", {"Access-Control-Allow-Origin": "*", "Allow": "GET"}
+        ),
         b"/nothing": lambda: WSUpgradeResponse(204),
     }.get(path)
     if path == b"/ws":
@@ -247,6 +285,92 @@ async def test_head_gets_the_headers_of_get(net):
             first, got, rest = await exchange(net, request)
             assert (first.strip(), rest) == (status, b"")
             assert got["content-length"] == str(len(body))
+
+
+HEALTH = [
+    lines(first="GET /health HTTP/1.0"),
+    lines("Host: h", first="GET /health HTTP/1.0"),
+    lines(first="GET http://h/health HTTP/1.0"),
+    # "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
+    lines(*UPGRADE, first="GET /health HTTP/1.0"),
+    lines("Host: h", first="GET /health HTTP/1.1"),
+    b"\r\n" + lines("Host: h", first="GET /health HTTP/1.1"),
+]
+
+
+async def test_pages_for_http_1_0(net):
+    """As nginx asks its upstreams by default, ab, and many health checks."""
+    versions = []
+
+    def factory(request):
+        versions.append(request.version)
+        return route(request)
+
+    async with net.serve(factory):
+        for request in HEALTH:
+            with row(request):
+                first, headers, body = await exchange(net, request)
+                assert (first, body) == ("HTTP/1.1 200 OK", b"fine")
+                assert headers["connection"] == "close"
+        first, headers, body = await exchange(net, lines(first="HEAD /health HTTP/1.0"))
+        assert (first, headers["content-length"], body) == ("HTTP/1.1 200 OK", "4", b"")
+        first, _, _ = await exchange(net, lines(first="GET /nowhere HTTP/1.0"))
+        assert first == "HTTP/1.1 404 Not Found"
+    assert versions == [b"HTTP/1.0"] * 4 + [b"HTTP/1.1"] * 2 + [b"HTTP/1.0"] * 2
+
+
+async def test_an_upgrade_in_http_1_0_is_none(net):
+    """RFC 9110, 7.8: what is asked of upgrades is not asked of it."""
+    async with net.serve(route, origins=["https://h"]):
+        fields = (*UPGRADE, "Origin: https://other")
+        for version, status in (("1.0", "200 OK"), ("1.1", "403 Forbidden")):
+            request = lines(*fields, first=f"GET /health HTTP/{version}")
+            assert (await exchange(net, request))[0] == f"HTTP/1.1 {status}"
+
+
+ALLOWED = "GET, HEAD, OPTIONS"
+OPTIONS = [
+    # target, status, Allow, body
+    ("/health", "204 No Content", ALLOWED, b""),
+    ("/ws", "204 No Content", ALLOWED, b""),
+    ("*", "204 No Content", ALLOWED, b""),
+    ("http://h/health", "204 No Content", ALLOWED, b""),
+    ("/cors", "204 No Content", "GET", b""),
+    ("/secret", "403 Forbidden", None, b"no"),
+    ("/moved", "302 Found", None, b""),
+    ("/nowhere", "404 Not Found", None, b"404 Not Found"),
+]
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+async def test_options(net, version):
+    """HAProxy's check by default, and a browser's question before a request to another origin."""
+    async with net.serve(route):
+        for target, status, allow, body in OPTIONS:
+            with row(target):
+                request = lines("Host: h", first=f"OPTIONS {target} {version}")
+                first, headers, rest = await exchange(net, request)
+                assert (first, rest) == (f"HTTP/1.1 {status}", body)
+                assert headers.get("allow") == allow
+                assert headers.get("access-control-allow-origin") == (
+                    "*" if target == "/cors" else None
+                )
+                if status.startswith("204"):
+                    assert not {"content-type", "content-length", "upgrade"} & set(headers)
+
+
+async def test_other_methods(net):
+    """They never reach the factory."""
+    async with net.serve(Never()):
+        for method in ("POST", "PUT", "DELETE", "TRACE", "PATCH", "get", "X-OWN"):
+            for version in ("HTTP/1.1", "HTTP/1.0"):
+                with row((method, version)):
+                    fields = ("Host: h", "Content-Length: 2")
+                    request = lines(*fields, first=f"{method} /health {version}") + b"{}"
+                    first, headers, body = await exchange(net, request)
+                    assert first == "HTTP/1.1 405 Method Not Allowed"
+                    assert headers["allow"] == ALLOWED
+                    assert body
 
 
 async def test_routes_beside_each_other(net):

@@ -14,6 +14,7 @@ from picows_c import WSListener, WSUpgradeResponse, WSUpgradeResponseWithListene
 
 # What is refused before it is looked at as HTTP: status, request.
 MALFORMED = {
+    "two empty lines": (400, b"\r\n\r\n" + request_bytes()),
     "empty line": (400, b"\r\n\r\n"),
     "LF only": (400, request_bytes().replace(b"\r\n", b"\n")),
     "bare CR": (400, request_bytes(X="a\rb")),
@@ -24,7 +25,7 @@ MALFORMED = {
     "target not ASCII": (400, request_bytes("/\xe9")),
     "no target": (400, request_bytes().replace(b"GET / ", b"GET ")),
     "no version": (400, lines(*UPGRADE, first="GET /")),
-    "HTTP/1.0": (400, lines(*UPGRADE, first="GET / HTTP/1.0")),
+    "HTTP/1.2": (400, lines(*UPGRADE, first="GET / HTTP/1.2")),
     "HTTP/2.0": (400, lines(*UPGRADE, first="GET / HTTP/2.0")),
     "HTTP/2 preface": (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     "lower-case version": (400, lines(*UPGRADE, first="GET / http/1.1")),
@@ -42,6 +43,15 @@ MALFORMED = {
 
 # HTTP, but no upgrade request.
 REFUSED = {
+    "HTTP/1.0": (400, lines(*UPGRADE, first="GET / HTTP/1.0")),
+    "two Hosts, HTTP/1.0": (400, lines("Host: h", "Host: h", first="GET / HTTP/1.0")),
+    "no path": (400, request_bytes("a/b")),
+    "* with GET": (400, request_bytes("*")),
+    "an authority": (400, request_bytes("h:80")),
+    "another scheme": (400, request_bytes("ftp://h/")),
+    "absolute without a host": (400, request_bytes("http:///a")),
+    "absolute with user information": (400, request_bytes("http://user@h/")),
+    "absolute and no Host": (400, request_bytes("http://h/", drop=("Host",))),
     "no Host": (400, request_bytes(drop=("Host",))),
     "two Hosts": (400, lines("Host: h", *UPGRADE)),
     "Transfer-Encoding": (400, request_bytes(Transfer_Encoding="chunked")),
@@ -49,9 +59,9 @@ REFUSED = {
     "Content-Length +0": (400, request_bytes(Content_Length="+0")),
     "Content-Length empty": (400, request_bytes(Content_Length="")),
     "two Content-Lengths": (400, lines("Content-Length: 0", "Content-Length: 0", *UPGRADE)),
-    "POST": (400, lines(*UPGRADE, first="POST / HTTP/1.1")),
-    "get": (400, lines(*UPGRADE, first="get / HTTP/1.1")),
-    "CONNECT": (400, lines(*UPGRADE, first="CONNECT h:80 HTTP/1.1")),
+    "POST": (405, lines(*UPGRADE, first="POST / HTTP/1.1")),
+    "get": (405, lines(*UPGRADE, first="get / HTTP/1.1")),
+    "CONNECT": (405, lines(*UPGRADE, first="CONNECT h:80 HTTP/1.1")),
     "HEAD": (400, lines(*UPGRADE, first="HEAD / HTTP/1.1")),
     "plain GET": (400, lines("Host: h")),
     "no Upgrade": (400, request_bytes(drop=("Upgrade",))),
@@ -79,6 +89,7 @@ REFUSED = {
 
 REASONS = {
     400: "Bad Request",
+    405: "Method Not Allowed",
     426: "Upgrade Required",
     431: "Request Header Fields Too Large",
 }
@@ -120,6 +131,8 @@ async def test_other_requests_are_refused(net):
                 if status == 426:
                     assert headers["sec-websocket-version"] == "13"
                     assert headers["upgrade"] == "websocket"
+                if name == "HTTP/1.0":
+                    assert body == b"an upgrade needs HTTP/1.1"
                 if name == "HEAD":
                     assert body == b""
                 else:

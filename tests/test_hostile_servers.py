@@ -172,10 +172,24 @@ async def a_refusal_without_end(server):
     await server.endlessly(bytes(10_000))
 
 
-@ends("WSInvalidStatusError")
+@ends("WSInvalidMessageError")
 async def go_on_without_end(server):
     await server.asked()
     await server.endlessly(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+@ends("WSInvalidStatusError")
+async def a_refusal_without_length(server):
+    await server.asked()
+    await server.send(b"HTTP/1.1 503 Busy\r\n\r\n")
+    await server.endlessly(bytes(10_000))
+
+
+@ends("WSInvalidStatusError")
+async def a_chunk_without_end(server):
+    await server.asked()
+    await server.send(b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+    await server.endlessly(b"a" * 10_000)
 
 
 @ends("WSInvalidStatusError")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -24,6 +27,7 @@ from raw import (
     soon,
     upgraded,
 )
+from scripts import run_script
 
 from picows_c import PermessageDeflate, WSMsgType, broadcast
 
@@ -367,6 +371,89 @@ async def test_a_compressor_that_failed_is_thrown_away(plain, where):
             transport.send(WSMsgType.BINARY, GUESS)
             assert await sent(peer, Codec()) == (BINARY, GUESS)
         assert len(module.made) == 2
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("fragments", [False, True])
+async def test_nothing_refers_to_what_was_never_sent(net, role, fragments):
+    """The end of a message is not as it has to be: it was compressed, and does not leave."""
+
+    class Odd(Breaking):
+        odd = False
+
+        def compressobj(self, *arguments, **options):
+            made = super().compressobj(*arguments, **options)
+            flush = made.flush
+            made.flush = lambda mode: flush(mode) + (b"odd" if self.odd else b"")
+            return made
+
+    module = Odd()
+    config = PermessageDeflate(
+        server_max_window_bits=None, client_max_window_bits=None, threshold=0, backend=module
+    )
+    listener, codec = Recorder(), Codec()
+    async with deflated(net, role, listener, compression=config) as peer:
+        send = listener.transport.send
+        send(WSMsgType.BINARY, GUESS)
+        assert await sent(peer, codec) == (BINARY, GUESS)
+        if fragments:
+            send(WSMsgType.BINARY, GUESS, fin=False)
+        module.odd = True
+        with pytest.raises(ValueError, match="ended with no empty block"):
+            send(WSMsgType.CONTINUATION if fragments else WSMsgType.BINARY, SECRET)
+        module.odd = False
+        # The peer never saw the secret.
+        send(WSMsgType.CONTINUATION if fragments else WSMsgType.BINARY, SECRET)
+        assert await sent(peer, codec) == (BINARY, GUESS * fragments + SECRET)
+
+
+async def test_an_odd_compressor_is_not_shared(plain):
+    module = Breaking()
+    config = PermessageDeflate(threshold=0, backend=module)
+    async with three(plain, config) as (transports, peers):
+        module.made.clear()
+        transports[0].send(WSMsgType.BINARY, GUESS)
+        assert await sent(peers[0], Codec()) == (BINARY, GUESS)
+        module.made[0].flush = lambda mode: b"odd"
+        with pytest.raises(ValueError, match="ended with no empty block"):
+            transports[0].send(WSMsgType.BINARY, SECRET)
+        transports[1].send(WSMsgType.BINARY, GUESS)
+        assert await sent(peers[1], Codec()) == (BINARY, GUESS)
+        assert len(module.made) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="getrandom() is Linux's")
+def test_nothing_refers_to_what_could_not_be_masked(need, tmp_path, loop_kind, way):
+    """The system's entropy fails once for a client that has compressed its message."""
+    compiler = need("a C compiler", shutil.which("cc"))
+    source, library = tmp_path / "entropy.c", tmp_path / "entropy.so"
+    source.write_text(NO_ENTROPY)
+    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(source)]
+    # (Not for the compiler: a sanitizer that is preloaded.)
+    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    subprocess.run(command, check=True, env=plain)
+    assert run_script("unmasked.py", library, loop_kind, way).stdout == "ok\n"
+
+
+NO_ENTROPY = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+int entropy_fails;
+
+ssize_t
+getrandom(void *to, size_t len, unsigned flags)
+{
+    if (entropy_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_getrandom, to, len, flags);
+}
+"""
 
 
 @pytest.mark.parametrize("payload", [b"s", SECRET], ids=["below", "above"])

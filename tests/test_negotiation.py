@@ -134,8 +134,10 @@ SUBPROTOCOLS = [
     (["a", "b"], ["c,b"], "b"),
     (["a", "b"], ["c", "b", "a"], "a"),
     (("v2.chat",), ["v1.chat , v2.chat"], "v2.chat"),
-    # RFC 9110, 5.6.1.2: empty elements do not count.
+    # RFC 9110, 5.6.1.2: empty elements do not count, and an empty field is no field.
     (["chat"], [", chat,,"], "chat"),
+    (["chat"], [""], None),
+    (["chat"], ["", "chat"], "chat"),
     (lambda request, offered: offered[-1], ["a, b", "c"], "c"),
     (lambda request, offered: None, ["a"], None),
     (lambda request, offered: request.headers["X-Want"], ["a, b"], "b"),
@@ -199,7 +201,6 @@ async def test_choice_cannot_change_what_was_offered(plain):
 
 
 BROKEN = [
-    "",
     ",",
     " , ,",
     "a b",

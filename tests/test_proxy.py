@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import importlib
 import socket
 import ssl
+import struct
 import sys
 
 import pytest
@@ -284,6 +286,103 @@ async def test_bad_answers_of_http_proxies(plain, certificates, secure):
                 assert caught.value.raw_header == answer.partition(b"\r\n\r\n")[0]
 
 
+@pytest.mark.parametrize("pieces", [False, True])
+async def test_answers_in_bare_lf(net, pieces):
+    """RFC 9112, 2.2 lets us take them; they were waited for until the timeout."""
+    answers = {
+        "LF": b"HTTP/1.1 200 OK\nVia: x\n\n",
+        "mixed": b"HTTP/1.0 200 OK\r\nVia: x\n\r\n",
+        "end": b"HTTP/1.0 200 OK\r\n\n",
+        "CRLF": b"HTTP/1.0 200 OK\r\n\r\n",
+    }
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        there, back = await asyncio.open_connection("127.0.0.1", net.port)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answer = answers[name]
+        for part in [bytes([b]) for b in answer] if pieces else [answer]:
+            writer.write(part)
+            await asyncio.sleep(0)
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async def pump(source, target):
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(10_000):
+                target.write(data)
+        target.close()
+
+    async with net.serve(lambda request: EchoListener()), scripted(script) as port:
+        for name in answers:
+            with row(name):
+                await echo(net, proxy=f"http://127.0.0.1:{port}")
+
+
+async def test_refusals_in_bare_lf(plain):
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Auth\nProxy-Authenticate: Basic\n\n<html>\n")
+        await reader.read()  # it does not close
+
+    async with scripted(script) as port:
+        with pytest.raises(WSProxyError, match="status 407") as caught:
+            await soon(
+                ws_connect(
+                    Never(),
+                    "ws://127.0.0.1:1/",
+                    proxy=f"http://127.0.0.1:{port}",
+                    open_timeout=None,
+                    transport=plain.way,
+                )
+            )
+        assert caught.value.raw_header == b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic"
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_interim_responses_before_the_answer(plain, certificates, secure):
+    """So many are passed over, however they are cut; all heads together are no more than one."""
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for at in range(0, len(answer), step):
+            writer.write(answer[at : at + step])
+            await writer.drain()
+            await asyncio.sleep(0)
+        heads.append(await read_head(reader))
+        writer.close()
+
+    heads = []
+    agreed = b"HTTP/1.0 200 OK\r\n\r\n"
+    largest = b"HTTP/1.1 100 " + b"y" * (MAX_PROXY_HEAD - 17 - len(agreed)) + b"\r\n\r\n"
+    rows = [
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + agreed, None),
+        (EARLY * 8 + agreed, None),
+        (largest + agreed, None),
+        (EARLY * 9, "more than 8 interim"),
+        (largest + b"HTTP/1.1 200 OK!\r\n\r\n", "exceeds"),
+        (EARLY + b"HTTP/1.1 407 No\r\n\r\n", "status 407"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", "status 101"),
+    ]
+    async with scripted(script, certificates.server() if secure else None) as port:
+        options = {"proxy": f"{'https' if secure else 'http'}://127.0.0.1:{port}"}
+        if secure:
+            options["proxy_ssl_context"] = certificates.client()
+        for answer, text in rows:
+            for step in (len(answer), 7 if len(answer) < 1000 else 10_000):
+                heads.clear()
+                with row((answer[:70], step)), pytest.raises(WSHandshakeError) as caught:
+                    url = "ws://127.0.0.1:1/path"
+                    await soon(ws_connect(Never(), url, transport=plain.way, **options))
+                with row((answer[:70], step)):
+                    # The tunnel was there, and ended without an answer.
+                    assert (type(caught.value) is WSHandshakeError) is (text is None)
+                    assert text is None or text in str(caught.value)
+                    assert [head[0] for head in heads] == ["GET /path HTTP/1.1"] * (text is None)
+
+
 async def test_the_largest_head(plain):
     """One byte less is accepted, in two pieces, too."""
     largest = BIG + b"y" * (MAX_PROXY_HEAD - 4 - len(BIG)) + b"\r\n\r\n"
@@ -332,6 +431,119 @@ async def test_proxy_that_speaks_before_tls(plain, certificates, together):
                     "wss://127.0.0.1:1/",
                     proxy=f"http://127.0.0.1:{port}",
                     ssl_context=certificates.client(),
+                    transport=plain.way,
+                )
+            )
+
+
+def reset(writer):
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
+# What a proxy does behind its 200, and what may become of that.
+LIES = {
+    "close": (lambda writer: writer.close(), ConnectionError),
+    "reset": (reset, ConnectionError),
+    "HTTP": (lambda writer: writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n"), ssl.SSLError),
+    "half a record": (
+        lambda writer: writer.write(b"\x16\x03\x03\x00\x50abc"),
+        ConnectionError,
+        ssl.SSLError,
+    ),
+    "alert": (lambda writer: writer.write(b"\x15\x03\x03\x00\x02\x02\x28"), ssl.SSLError),
+}
+
+
+@pytest.mark.parametrize("kind", ["http", "https"])
+async def test_proxy_that_lies(certificates, way, kind):
+    """It agrees, and there is no TLS behind it: the error comes at once, and all is closed."""
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        if waits:
+            await reader.read(10)
+        LIES[name][0](writer)
+        if name == "half a record":
+            writer.close()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while await reader.read(10_000):
+                pass
+        writer.close()
+        ended.set()
+
+    options = {"ssl_context": certificates.client(), "transport": way, "open_timeout": None}
+    if kind == "https":
+        options["proxy_ssl_context"] = certificates.client()
+    async with scripted(script, certificates.server() if kind == "https" else None) as port:
+        for name, (_, *errors) in LIES.items():
+            for waits in (True, False):
+                ended = asyncio.Event()
+                with row((name, waits)), pytest.raises((*errors, WSProxyError)):
+                    await soon(
+                        ws_connect(
+                            Never(),
+                            "wss://127.0.0.1:1/",
+                            proxy=f"{kind}://127.0.0.1:{port}",
+                            **options,
+                        )
+                    )
+                await soon(ended.wait())
+
+
+@pytest.mark.parametrize("kind", ["http", "https"])
+async def test_tls_that_cannot_be_started(certificates, way, kind, monkeypatch):
+    """Whatever is raised there is the user's to see, and the connection to the proxy ends."""
+
+    async def failing(self, transport, protocol, tls):
+        raise TypeError("no TLS here")
+
+    for name in ("LoopWay", "PollerWay"):
+        monkeypatch.setattr(f"picows_c.connecting.{name}.start_tls", failing)
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await reader.read()
+        writer.close()
+        ended.set()
+
+    ended = asyncio.Event()
+    options = {} if kind == "http" else {"proxy_ssl_context": certificates.client()}
+    async with scripted(script, certificates.server() if kind == "https" else None) as port:
+        with pytest.raises(TypeError, match="no TLS here"):
+            await soon(
+                ws_connect(
+                    Never(),
+                    "wss://127.0.0.1:1/",
+                    proxy=f"{kind}://127.0.0.1:{port}",
+                    open_timeout=None,
+                    transport=way,
+                    **options,
+                )
+            )
+        await soon(ended.wait())
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x03\0\2\2\x28", b"H2"])
+async def test_who_is_no_http_proxy_is_not_waited_for(plain, said):
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in said:
+            writer.write(bytes([byte]))
+        await reader.read()
+
+    async with scripted(script) as port:
+        with pytest.raises(WSProxyError, match="not HTTP"):
+            await soon(
+                ws_connect(
+                    Never(),
+                    "ws://127.0.0.1:1/",
+                    proxy=f"http://127.0.0.1:{port}",
+                    open_timeout=None,
                     transport=plain.way,
                 )
             )
@@ -399,6 +611,15 @@ async def test_what_happens_between_the_answer_and_the_successor():
     with pytest.raises(WSProxyError, match="was closed"):
         tunnel.hand_over(wire, successor)
     assert successor.heard == []
+
+
+async def test_loss_that_is_told_by_a_class():
+    """As aiofastnet 1.2 does: it ends the waiting."""
+    tunnel = Tunnel(asyncio.get_running_loop(), parse_proxy_url("http://p"), parse_url("ws://h"))
+    tunnel.connection_made(Wire())
+    tunnel.connection_lost(ConnectionResetError)
+    with pytest.raises(WSProxyError, match="closed the connection"):
+        await soon(tunnel.opened())
 
 
 async def test_socks4_and_a_name_that_is_none(plain, proxies, monkeypatch):
@@ -602,6 +823,31 @@ ENVIRONMENT = [
     ({"all_proxy": "http://p", "no_proxy": "h:81"}, "ws://h", "http://p"),
     ({"all_proxy": "http://p", "no_proxy": "::1"}, "ws://[::1]:9", None),
     ({"all_proxy": "http://p", "no_proxy": "[::1]"}, "ws://[::1]:9", None),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "ws://10.1.2.3", None),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "wss://10.255.255.255:9", None),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "ws://11.0.0.0", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "ws://10.1.2.3.example", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "ws://[::10.1.2.3]", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.9.9.9/255.0.0.0"}, "ws://10.1.2.3", None),
+    ({"all_proxy": "http://p", "no_proxy": "x, 192.168.1.7/30 ,y"}, "ws://192.168.1.4", None),
+    ({"all_proxy": "http://p", "no_proxy": "192.168.1.7/30"}, "ws://192.168.1.8", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "192.168.1.7/32"}, "ws://192.168.1.7", None),
+    ({"all_proxy": "http://p", "no_proxy": "0.0.0.0/0"}, "ws://1.2.3.4", None),
+    ({"all_proxy": "http://p", "no_proxy": "0.0.0.0/0"}, "ws://h", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8:81"}, "ws://10.1.2.3:81", None),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8:81"}, "ws://10.1.2.3", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "10.0.0.0/8:443"}, "wss://10.1.2.3", None),
+    ({"all_proxy": "http://p", "no_proxy": "fd00::/8"}, "ws://[fdab::1]:9", None),
+    ({"all_proxy": "http://p", "NO_PROXY": "[fd00::]/8"}, "ws://[fdab::1]", None),
+    ({"all_proxy": "http://p", "no_proxy": "[fd00::]/8:9"}, "ws://[fdab::1]:9", None),
+    ({"all_proxy": "http://p", "no_proxy": "[fd00::/8]:9"}, "ws://[fdab::1]:8", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "fd00::/8"}, "ws://[fe80::1]", "http://p"),
+    ({"all_proxy": "http://p", "no_proxy": "fe80::/10"}, "ws://[fe80::1%25eth0]", None),
+    (
+        {"all_proxy": "http://p", "no_proxy": "10.0.0.0/99,a/b,/8,1.2.3/8"},
+        "ws://10.1.2.3",
+        "http://p",
+    ),
     ({"all_proxy": ""}, "ws://h", None),
 ]
 

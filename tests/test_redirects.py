@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 
 import pytest
 from helpers import EchoListener, Recorder
@@ -16,6 +17,7 @@ from picows_c import (
     WSInvalidStatusError,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
+    client,
     ws_connect,
 )
 
@@ -109,6 +111,11 @@ async def test_locations(net):
         "/b?c#": "/b?c",
         "/\xfc?\u20ac": "/%C3%BC?%E2%82%AC",
         "/a%20b": "/a%20b",
+        # What is no URL, but is meant for one: blanks, and octets that are no UTF-8.
+        "/a b": "/a%20b",
+        "b  c?d\te f": "/a/b%20%20c?d%09e%20f",
+        "/\udcff\udcfc%20": "/%FF%FC%20",
+        "/\udcfc b": "/%FC%20b",
         "//other:secret@127.0.0.1:PORT/b": "/b",
     }
     site = Site({})
@@ -125,17 +132,17 @@ async def test_locations(net):
                 assert request.headers["Host"] == f"127.0.0.1:{net.port}"
 
 
-async def test_from_ws_to_wss(certificates, way):
+async def test_from_ws_to_wss(certificates, way, monkeypatch):
+    """With the default context: an ssl_context is for a wss URL."""
     from conftest import Net
 
+    monkeypatch.setattr(ssl, "create_default_context", certificates.client)
     plain, tls = Net("ws", way, certificates), Net("wss", way, certificates)
     for scheme in ("wss", "https"):
         async with tls.serve(Site({})):
             start = Site({"/": f"{scheme}://localhost:{tls.port}/end"})
             async with plain.serve(start):
-                transport, _ = await soon(
-                    plain.connect(Recorder, ssl_context=certificates.client())
-                )
+                transport, _ = await soon(plain.connect(Recorder))
                 assert transport.is_secure is True
                 assert transport.request.headers["Host"] == f"localhost:{tls.port}"
                 transport.disconnect(False)
@@ -167,8 +174,8 @@ BAD = {
     "port 0": ((302, "ws://127.0.0.1:0/"), "port 0"),
     "bad port": ((302, "ws://127.0.0.1:x/"), "cannot follow redirect"),
     "bad host": ((302, "ws://[::1/"), "cannot follow redirect"),
-    "white space": ((302, "/a b"), "white space"),
-    "not UTF-8": ((302, "/\udcff"), "cannot follow redirect"),
+    "white space in a host": ((302, "ws://a b/"), "white space"),
+    "a host that is no UTF-8": ((302, "ws://\udcff/"), "cannot follow redirect"),
     "script": ((302, "javascript:alert(1)"), "scheme"),
 }
 
@@ -303,12 +310,16 @@ async def test_socket_factory_is_called_each_time(net):
     assert asked == [("127.0.0.1", net.port, "/", "user"), ("127.0.0.1", net.port, "/two", None)]
 
 
-async def test_connections_that_redirect_are_closed(net):
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+async def test_connections_that_redirect_are_closed(net, monkeypatch, version):
+    """At once: no content is waited for."""
+    monkeypatch.setattr(client, "_BODY_TIMEOUT", 3600.0)
     async with RawServer(net) as server:
-        connecting = asyncio.ensure_future(net.connect(Recorder))
+        connecting = asyncio.ensure_future(net.connect(Recorder, websocket_handshake_timeout=None))
         peer = await server.accept()
         await peer.read_head()
-        peer.write(b"HTTP/1.1 307 x\r\nLocation: /b\r\nContent-Length: 100000\r\n\r\n")
+        fields = "Location: /b\r\nContent-Length: 100000"
+        peer.write(f"{version} 307 x\r\n{fields}\r\n\r\nsome".encode())
         await peer.gone()
         last = await server.upgrade()
         assert last.head[0] == "GET /b HTTP/1.1"
@@ -322,5 +333,5 @@ async def test_log_has_no_credentials(plain, caplog):
     site = Site({"/": "/two"})
     async with sites(plain, site):
         await arrive(plain, host="user:secret@127.0.0.1")
-    assert f"ws://127.0.0.1:{plain.port}/ redirects to" in caplog.text
+    assert f"ws://***@127.0.0.1:{plain.port}/ redirects to" in caplog.text
     assert "secret" not in caplog.text

@@ -71,7 +71,7 @@ ws_err_text(int err)
     case WS_ERR_HTTP_LINE:
         return "malformed first line of the HTTP head";
     case WS_ERR_HTTP_VERSION:
-        return "HTTP version other than 1.1";
+        return "HTTP version other than 1.1 and 1.0";
     case WS_ERR_HTTP_HEADER:
         return "malformed HTTP header field";
     case WS_ERR_HTTP_FOLDED:
@@ -80,6 +80,8 @@ ws_err_text(int err)
         return "HTTP head too large";
     case WS_ERR_HTTP_TOO_MANY:
         return "too many HTTP header fields";
+    case WS_ERR_HTTP_INTERIM:
+        return "too many interim HTTP responses";
     default:
         return "unknown error";
     }

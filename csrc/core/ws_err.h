@@ -47,11 +47,12 @@ enum ws_err {
     /* The peer's HTTP (RFC 9112). */
     WS_ERR_HTTP_SYNTAX = -400,    /* a byte that has no place where it stands */
     WS_ERR_HTTP_LINE = -401,      /* malformed request line or status line */
-    WS_ERR_HTTP_VERSION = -402,   /* not HTTP/1.1 */
+    WS_ERR_HTTP_VERSION = -402,   /* not HTTP/1.1 or 1.0 */
     WS_ERR_HTTP_HEADER = -403,    /* malformed header field */
     WS_ERR_HTTP_FOLDED = -404,    /* obsolete line folding */
     WS_ERR_HTTP_TOO_LARGE = -405, /* head over the limit of bytes */
     WS_ERR_HTTP_TOO_MANY = -406,  /* more header fields than the limit */
+    WS_ERR_HTTP_INTERIM = -407,   /* more interim responses than the limit */
 };
 
 /* ws_err_text returns a short English sentence for |err|, in static storage;

@@ -40,10 +40,11 @@ static const uint8_t byte_class[256] = {
 
 /* What the parser expects next.  The first line's states come first. */
 enum {
+    STATE_EMPTY_LF,      /* the LF of an empty line before the first line */
     STATE_METHOD,        /* rest of the method, or the SP after it */
     STATE_TARGET,        /* rest of the target, or the SP after it */
-    STATE_VERSION,       /* next byte of "HTTP/1.1" */
-    STATE_VERSION_OTHER, /* the same, behind a digit other than 1 */
+    STATE_VERSION,       /* next byte of "HTTP/1.1" or "HTTP/1.0" */
+    STATE_VERSION_OTHER, /* the same, behind another digit */
     STATE_REQUEST_END,   /* the CR of the request line */
     STATE_STATUS_SP,     /* the SP before the status code */
     STATE_STATUS,        /* next digit of the status code */
@@ -121,7 +122,8 @@ version_turn(struct ws_http *h, uint8_t c)
     enum { MAJOR = 5, MINOR = 7, LENGTH = 8 };
     size_t at = h->pos - h->version.off;
     int state = h->state;
-    if (c != (uint8_t)text[at]) {
+    int is_0 = at == MINOR && c == '0'; /* HTTP/1.0, which is fine */
+    if (c != (uint8_t)text[at] && !is_0) {
         int digit = (at == MAJOR || at == MINOR) && c >= '0' && c <= '9';
         if (!digit)
             return WS_ERR_HTTP_LINE;
@@ -157,7 +159,15 @@ static int
 line_turn(struct ws_http *h, uint8_t c)
 {
     switch (h->state) {
+    case STATE_EMPTY_LF:
+        span_begin(&h->method, h->pos + 1);
+        return line_lf(c, STATE_METHOD);
     case STATE_METHOD:
+        /* RFC 9112, 2.2: "a server that is expecting to receive and parse a
+         * request-line SHOULD ignore at least one empty line (CRLF) received
+         * prior to the request-line." */
+        if (c == '\r' && h->pos == 0)
+            return STATE_EMPTY_LF;
         if (c != ' ' || h->pos == h->method.off)
             return WS_ERR_HTTP_LINE;
         span_end(&h->method, h->pos);
@@ -207,9 +217,16 @@ field_begin(struct ws_http *h, uint8_t c)
     /* RFC 9112, 2.2: "A recipient that receives whitespace between the
      * start-line and the first header field MUST either reject the message as
      * invalid [...]".  5.2: "A server that receives an obs-fold in a request
-     * message [...] MUST either reject the message [...]". */
-    if (byte_class[c] & BYTE_BLANK)
-        return WS_ERR_HTTP_FOLDED;
+     * message [...] MUST either reject the message [...]".  "A user agent that
+     * receives an obs-fold in a response message [...] MUST replace each
+     * received obs-fold with one or more SP octets". */
+    if (byte_class[c] & BYTE_BLANK) {
+        if (!h->is_response || h->field_count == 0)
+            return WS_ERR_HTTP_FOLDED;
+        h->field_count--;
+        return h->fields[h->field_count].value.len == 0 ? STATE_VALUE_BEFORE
+                                                        : STATE_VALUE_BLANK;
+    }
     return line_end(c, STATE_HEAD_LF, WS_ERR_HTTP_HEADER);
 }
 
@@ -280,6 +297,7 @@ ws_http_init(struct ws_http *h, int is_response)
 {
     memset(h, 0, sizeof(*h));
     h->is_response = is_response != 0;
+    h->max = WS_HTTP_HEAD_MAX;
     h->state = is_response ? STATE_VERSION : STATE_METHOD;
 }
 
@@ -292,7 +310,7 @@ ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len)
         return (int)h->pos;
     WS_ASSERT(len >= h->pos);
 
-    size_t end = len < WS_HTTP_HEAD_MAX ? len : WS_HTTP_HEAD_MAX;
+    size_t end = len < h->max ? len : h->max;
     while (h->pos < end) {
         h->pos = run_end(state_run[h->state], buf, h->pos, end);
         if (h->pos == end)
@@ -307,7 +325,28 @@ ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len)
         if (next == STATE_DONE)
             return (int)h->pos;
     }
-    if (h->pos == WS_HTTP_HEAD_MAX)
+    if (h->pos == h->max)
         h->err = WS_ERR_HTTP_TOO_LARGE;
     return h->err;
+}
+
+int
+ws_http_interim(struct ws_http *h)
+{
+    enum { SWITCHING_PROTOCOLS = 101, FIRST_FINAL = 200 };
+    WS_ASSERT(h->state == STATE_DONE);
+    /* RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses
+     * received prior to a final response, even if the client does not expect
+     * one."  What follows a 101 is not HTTP. */
+    if (!h->is_response || h->status >= FIRST_FINAL ||
+        h->status == SWITCHING_PROTOCOLS)
+        return 0;
+    if (h->interim == WS_HTTP_INTERIM_MAX)
+        return h->err = WS_ERR_HTTP_INTERIM;
+    uint8_t interim = (uint8_t)(h->interim + 1);
+    size_t max = h->max - h->pos;
+    ws_http_init(h, 1);
+    h->interim = interim;
+    h->max = max;
+    return 1;
 }

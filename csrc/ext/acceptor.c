@@ -42,8 +42,9 @@ acceptor_peername(const struct ws_sock_addr *peer)
 }
 
 /* Hands |fd| to the server: _accepted() makes a stream of it, and it is closed
- * where that fails, whoever has it then; _begun() does the rest.  Both are there before the first
- * is called, so that no stream is left without anybody who begins with it. */
+ * where that fails, whoever has it then; _begun() does the rest.  Both are
+ * there before the first is called, so that no stream is left without anybody
+ * who begins with it. */
 static int
 acceptor_begin(AcceptorObject *a, int fd, const struct ws_sock_addr *peer)
 {

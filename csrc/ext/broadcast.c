@@ -96,30 +96,30 @@ broadcast_send(struct broadcast *b, WSTransportObject *t)
     int rc = pyws_transport_takes(t, b->opcode, b->message.len);
     if (rc > 0) {
         struct broadcast_frame *f = broadcast_frame_for(b, t);
-        if (f == NULL) {
-            return -1;
-        }
-        rc = pyws_transport_send_made(t, b->opcode, f->rsv, &f->out);
+        rc = f == NULL
+                 ? -1
+                 : pyws_transport_send_made(t, b->opcode, f->rsv, &f->out);
     }
-    if (rc < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
-        /* That connection has been ended. The others are not concerned. */
+    if (rc < 0 && !pyws_raised_exit()) {
+        /* The way out failed, which has ended the connection; or its
+         * compressor did. The others are not concerned. */
         PyErr_WriteUnraisable((PyObject *)t);
         return 0;
     }
     return rc;
 }
 
-/* Whether all of |list| are connections of servers, and ours: 0, or -1 with
+/* Whether all of |all| are connections of servers, and ours: 0, or -1 with
  * TypeError, ValueError or RuntimeError set. */
 static int
-broadcast_check(pyws_state *state, PyObject *list)
+broadcast_check(pyws_state *state, PyObject *all)
 {
-    Py_ssize_t n = PyList_GET_SIZE(list);
+    Py_ssize_t n = PyTuple_GET_SIZE(all);
 
     for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *o = PyList_GET_ITEM(list, i);
+        PyObject *o = PyTuple_GET_ITEM(all, i);
         if (i + 8 < n) {
-            ws_prefetch(PyList_GET_ITEM(list, i + 8), 64);
+            ws_prefetch(PyTuple_GET_ITEM(all, i + 8), 64);
         }
         if (!PyObject_TypeCheck(o, state->WSTransport_type)) {
             pyws_raise_args("broadcast", "takes WSTransports, not %.100s",
@@ -143,17 +143,17 @@ broadcast_check(pyws_state *state, PyObject *list)
 /* Where the connections are many their memory has left the caches: it is asked
  * for while those before are served.  First the transport, then its way out. */
 static void
-broadcast_prefetch(PyObject *list, Py_ssize_t i)
+broadcast_prefetch(PyObject *all, Py_ssize_t i)
 {
-    Py_ssize_t n = PyList_GET_SIZE(list);
+    Py_ssize_t n = PyTuple_GET_SIZE(all);
 
     if (i + 2 < n) {
         pyws_transport_prefetch(
-            (WSTransportObject *)PyList_GET_ITEM(list, i + 2));
+            (WSTransportObject *)PyTuple_GET_ITEM(all, i + 2));
     }
     if (i + 1 < n) {
         WSTransportObject *next =
-            (WSTransportObject *)PyList_GET_ITEM(list, i + 1);
+            (WSTransportObject *)PyTuple_GET_ITEM(all, i + 1);
         if (next->way.target != NULL) {
             /* (A stream is as long.) */
             ws_prefetch(next->way.target, 3 * 64);
@@ -161,17 +161,17 @@ broadcast_prefetch(PyObject *list, Py_ssize_t i)
     }
 }
 
-/* Sends to all of |list|; returns those who did not get it. */
+/* Sends to all of |all|; returns those who did not get it. */
 static PyObject *
-broadcast_all(struct broadcast *b, PyObject *list)
+broadcast_all(struct broadcast *b, PyObject *all)
 {
     PyObject *skipped = PyList_New(0);
     if (skipped == NULL) {
         return NULL;
     }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
-        WSTransportObject *t = (WSTransportObject *)PyList_GET_ITEM(list, i);
-        broadcast_prefetch(list, i);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(all); i++) {
+        WSTransportObject *t = (WSTransportObject *)PyTuple_GET_ITEM(all, i);
+        broadcast_prefetch(all, i);
         int sent = broadcast_send(b, t);
         if (sent < 0 ||
             (sent == 0 && PyList_Append(skipped, (PyObject *)t) < 0)) {
@@ -213,14 +213,15 @@ pyws_broadcast(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
     if (opcode < 0) {
         return NULL;
     }
-    /* A list of our own: what is called below may change the caller's. */
-    PyObject *list = PySequence_List(arg[TRANSPORTS]);
-    if (list == NULL) {
+    /* What is called below may change the caller's list, and finds every other
+     * one by the collector: nobody changes a tuple. */
+    PyObject *all = PySequence_Tuple(arg[TRANSPORTS]);
+    if (all == NULL) {
         return NULL;
     }
-    if (broadcast_check(state, list) < 0 ||
+    if (broadcast_check(state, all) < 0 ||
         pyws_view_get(&b.message, arg[MESSAGE]) < 0) {
-        Py_DECREF(list);
+        Py_DECREF(all);
         return NULL;
     }
     b.opcode = (unsigned)opcode;
@@ -230,10 +231,10 @@ pyws_broadcast(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
         pyws_raise_err(WS_ERR_SEND_CONTROL);
     }
     else {
-        skipped = broadcast_all(&b, list);
+        skipped = broadcast_all(&b, all);
     }
     broadcast_free(&b);
-    Py_DECREF(list);
+    Py_DECREF(all);
     return skipped;
 }
 
@@ -258,7 +259,9 @@ const char pyws_broadcast_doc[] =
     "dropped,\n"
     "and nobody is disconnected), they are inside a fragmented message, or "
     "closing or\n"
-    "closed. An error on one connection ends that one and concerns no other.\n"
+    "closed, or their compressor raised. What goes wrong with one connection "
+    "concerns\n"
+    "no other: sys.unraisablehook is told.\n"
     "\n"
     "Raises TypeError (what is no WSTransport, the type of an argument), "
     "ValueError\n"

@@ -283,31 +283,6 @@ deflate_take_compressor(DeflateObject *d)
     return 0;
 }
 
-/* Takes a compressor, runs it and lets go of it where the next message is not
- * to have its context. */
-static PyObject *
-deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin)
-{
-    PyObject *out = NULL;
-
-    if (deflate_take_compressor(d) == 0) {
-        PyObject *compressor = Py_NewRef(d->compressor);
-        out = deflate_run(d, compressor, p, len);
-        if (out != NULL && fin && d->pool != NULL &&
-            PyList_GET_SIZE(d->pool) < DEFLATE_POOL_MAX &&
-            PyList_Append(d->pool, compressor) < 0) {
-            Py_CLEAR(out);
-        }
-        Py_DECREF(compressor);
-    }
-    if (out == NULL || (fin && d->pool != NULL)) {
-        /* The pool has it; or an error happened, and nobody knows what state
-         * it is in. */
-        Py_CLEAR(d->compressor);
-    }
-    return out;
-}
-
 /* How much of the end of a message is sent, in |*sent|; takes the reference of
  * |out|, and returns what to send from. */
 static PyObject *
@@ -335,6 +310,38 @@ deflate_strip_tail(PyObject *out, size_t *sent)
     return PyBytes_FromStringAndSize("\0", 1);
 }
 
+/* Takes a compressor, runs it and lets go of it where the next message is not
+ * to have its context. */
+static PyObject *
+deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin,
+                 size_t *sent)
+{
+    PyObject *out = NULL;
+
+    if (deflate_take_compressor(d) == 0) {
+        PyObject *compressor = Py_NewRef(d->compressor);
+        out = deflate_run(d, compressor, p, len);
+        if (out != NULL && fin) {
+            out = deflate_strip_tail(out, sent);
+        }
+        else if (out != NULL) {
+            *sent = (size_t)PyBytes_GET_SIZE(out);
+        }
+        if (out != NULL && fin && d->pool != NULL &&
+            PyList_GET_SIZE(d->pool) < DEFLATE_POOL_MAX &&
+            PyList_Append(d->pool, compressor) < 0) {
+            Py_CLEAR(out);
+        }
+        Py_DECREF(compressor);
+    }
+    if (out == NULL || (fin && d->pool != NULL)) {
+        /* The pool has it; or an error happened, and nobody knows what state
+         * it is in, or its window has what the peer's has not. */
+        Py_CLEAR(d->compressor);
+    }
+    return out;
+}
+
 PyObject *
 pyws_deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin,
                       size_t *sent)
@@ -342,17 +349,16 @@ pyws_deflate_compress(DeflateObject *d, const uint8_t *p, size_t len, int fin,
     WS_ASSERT(!d->busy);
     Py_INCREF(d);
     d->busy = 1;
-    PyObject *out = deflate_compress(d, p, len, fin);
+    PyObject *out = deflate_compress(d, p, len, fin, sent);
     d->busy = 0;
     Py_DECREF(d);
-    if (out == NULL) {
-        return NULL;
-    }
-    if (fin) {
-        return deflate_strip_tail(out, sent);
-    }
-    *sent = (size_t)PyBytes_GET_SIZE(out);
     return out;
+}
+
+void
+pyws_deflate_unsent(DeflateObject *d)
+{
+    Py_CLEAR(d->compressor);
 }
 
 /* ---- life ---- */

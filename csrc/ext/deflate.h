@@ -71,6 +71,10 @@ pyws_deflate_wants(const DeflateObject *d, size_t len)
 PyObject *pyws_deflate_compress(DeflateObject *d, const uint8_t *p, size_t len,
                                 int fin, size_t *sent);
 
+/* pyws_deflate_unsent says that what was compressed last does not reach the
+ * peer: what comes next must not refer to it.  Calls Python. */
+void pyws_deflate_unsent(DeflateObject *d);
+
 /* pyws_deflate_add_type is called once from the module's exec. */
 int pyws_deflate_add_type(PyObject *module, pyws_state *state);
 

@@ -9,11 +9,48 @@ pyws_head_bytes(const uint8_t *head, struct ws_http_span span)
     return PyBytes_FromStringAndSize((const char *)head + span.off, span.len);
 }
 
+/* Copies a folded value, each fold with the blanks around it as one SP (RFC
+ * 9112, 5.2).  Returns how long it is now. */
+static size_t
+head_unfold(const uint8_t *value, size_t len, char *to)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (value[i] != '\r') {
+            to[n++] = (char)value[i];
+            continue;
+        }
+        while (n > 0 && (to[n - 1] == ' ' || to[n - 1] == '\t')) {
+            n--;
+        }
+        to[n++] = ' ';
+        while (i + 1 < len && (value[i + 1] == '\n' || value[i + 1] == ' ' ||
+                               value[i + 1] == '\t')) {
+            i++;
+        }
+    }
+    return n;
+}
+
 static PyObject *
 head_text(const uint8_t *head, struct ws_http_span span)
 {
-    return PyUnicode_DecodeASCII((const char *)head + span.off, span.len,
-                                 "surrogateescape");
+    const uint8_t *text = head + span.off;
+
+    if (memchr(text, '\r', span.len) == NULL) {
+        return PyUnicode_DecodeASCII((const char *)text, span.len,
+                                     "surrogateescape");
+    }
+    char *unfolded = PyMem_RawMalloc(span.len);
+    if (unfolded == NULL) {
+        return PyErr_NoMemory();
+    }
+    size_t len = head_unfold(text, span.len, unfolded);
+    PyObject *result =
+        PyUnicode_DecodeASCII(unfolded, (Py_ssize_t)len, "surrogateescape");
+    PyMem_RawFree(unfolded);
+    return result;
 }
 
 PyObject *

@@ -14,6 +14,14 @@ pyws_dealloc_tail(PyObject *self)
     Py_DECREF(type);
 }
 
+/* pyws_done turns the |result| of a call, which it drops, into 0 or -1. */
+static inline int
+pyws_done(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 /* pyws_add_type makes the type of |spec|, stores a reference in |*slot| and
  * adds it to the module.  Returns 0 or -1. */
 static inline int

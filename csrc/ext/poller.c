@@ -81,6 +81,7 @@ poller_serve_stream(PollerObject *p, StreamObject *s, uint64_t token,
 
     if (WS_UNLIKELY(s->serving)) {
         s->muted = 1;
+        s->missed |= bits & (WS_POLL_HUP | WS_POLL_ERR);
         return pyws_watch_bits(&p->base.watch, (uint32_t)token, WS_POLL_HUP);
     }
     int rc = pyws_stream_serve(s, bits, budget, &had);
@@ -127,8 +128,8 @@ poller_serve(PollerObject *p, uint64_t token, unsigned bits,
     return rc;
 }
 
-/* Serves everybody who waits in user space once, in the order in which they came
- * to wait, while there is time. */
+/* Serves everybody who waits in user space once, in the order in which they
+ * came to wait, while there is time. */
 static int
 poller_serve_pending(PollerObject *p, struct pyws_budget *budget)
 {
@@ -290,9 +291,9 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
         }
         rc = poller_serve(p, events[i].token, events[i].bits, budget, &got);
     }
-    /* There is no time for the others, or Ctrl-C was pressed: they come first in
-     * the next turn.  Were they only reported again the same ones would starve
-     * each time, and an edge is reported once. */
+    /* There is no time for the others, or Ctrl-C was pressed: they come first
+     * in the next turn.  Were they only reported again the same ones would
+     * starve each time, and an edge is reported once. */
     for (; i < n; i++) {
         pyws_watch_carry(w, events[i].token, events[i].bits);
     }
@@ -371,8 +372,8 @@ poller_turn(PollerObject *p,
     p->turns++;
     struct pyws_watch *w = &p->base.watch;
     int rc = 0;
-    /* The loop could not call us from inside of a turn while its own context for
-     * that is entered. */
+    /* The loop could not call us from inside of a turn while its own context
+     * for that is entered. */
     PyObject *context = p->nests ? pyws_context_out() : NULL;
     if (WS_UNLIKELY(w->direct == 0 && w->direct_fd >= 0)) {
         rc = poller_take_back(p);

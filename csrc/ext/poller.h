@@ -38,8 +38,9 @@ typedef struct {
 /* pyws_poller_turn serves every connection that is ready, within the budget;
  * pyws_poller_turn_direct the one that the loop watches itself.  Where a
  * callback runs the loop again they are called from inside of a turn, and serve
- * all connections but those that are on the stack.  The calling thread is the loop's from then on.  Return 0, or -1 with KeyboardInterrupt or
- * the like set. */
+ * all connections but those that are on the stack.  The calling thread is the
+ * loop's from then on.  Return 0, or -1 with KeyboardInterrupt or the like set.
+ */
 int pyws_poller_turn(PollerObject *p);
 int pyws_poller_turn_direct(PollerObject *p);
 

@@ -177,7 +177,8 @@ static PyMemberDef Poller_members[] = {
 
 static PyType_Slot Poller_slots[] = {
     {Py_tp_doc,
-     (void *)"All sockets of a loop behind one descriptor; internal. The "
+     (void *)"Poller()\n--\n\n"
+             "All sockets of a loop behind one descriptor; internal. The "
              "package's Poller\nderives from it and adds what talks to "
              "the loop."},
     {Py_tp_new, Poller_new},
@@ -280,7 +281,8 @@ PollerHandle_dealloc(PyObject *self)
 
 static PyType_Slot PollerHandle_slots[] = {
     {Py_tp_doc,
-     (void *)"What the loop holds of a Poller: called when it is ready; "
+     (void *)"PollerHandle(poller, /)\n--\n\n"
+             "What the loop holds of a Poller: called when it is ready; "
              "internal."},
     {Py_tp_new, PollerHandle_new},
     {Py_tp_call, PollerHandle_call},

@@ -2,7 +2,6 @@
 
 #include "budget.h"
 #include "clock.h"
-#include "head.h"
 #include "object.h"
 #include "raise.h"
 #include "ws_err.h"
@@ -21,23 +20,14 @@ pyws_reader_discard(WSReaderObject *r)
     r->has_ahead = 0;
 }
 
-/* Turns the result of a call into 0 or -1. */
-static int
-reader_done(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 /* ---- frames ---- */
 
 /* An exception left a callback: the package decides what becomes of the
- * connection.  What is no Exception (KeyboardInterrupt, SystemExit) goes on
- * to the loop. */
+ * connection.  KeyboardInterrupt and SystemExit go on to the loop. */
 static int
 reader_callback_failed(WSReaderObject *r, WSFrameObject *frame, PyObject *where)
 {
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+    if (pyws_raised_exit()) {
         pyws_reader_discard(r);
         return -1;
     }
@@ -52,7 +42,7 @@ reader_callback_failed(WSReaderObject *r, WSFrameObject *frame, PyObject *where)
         PyObject_VectorcallMethod(r->state->str_callback_failed, args + 1,
                                   4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(raised);
-    return reader_done(result);
+    return pyws_done(result);
 }
 
 /* ws_parser_next() at the ring's front, unless that was done before. */
@@ -169,7 +159,7 @@ reader_take_pong(WSReaderObject *r, WSFrameObject *frame)
                                                                 : 1;
         }
     }
-    return reader_done(
+    return pyws_done(
                PyObject_CallMethod((PyObject *)r, "_pong_received", NULL)) < 0
                ? -1
                : 1;
@@ -207,15 +197,15 @@ static int
 reader_fail(WSReaderObject *r, int err)
 {
     pyws_reader_discard(r);
-    return reader_done(PyObject_CallMethod((PyObject *)r, "_protocol_failed",
-                                           "Is", ws_err_close_code(err),
-                                           ws_err_text(err)));
+    return pyws_done(PyObject_CallMethod((PyObject *)r, "_protocol_failed",
+                                         "Is", ws_err_close_code(err),
+                                         ws_err_text(err)));
 }
 
 static int
 reader_note_close(WSReaderObject *r, const struct ws_close *close)
 {
-    return reader_done(PyObject_CallMethod(
+    return pyws_done(PyObject_CallMethod(
         (PyObject *)r, "_close_received", "Iz#", close->code,
         (const char *)close->reason, (Py_ssize_t)close->reason_len));
 }
@@ -233,7 +223,7 @@ reader_finish_close(WSReaderObject *r, WSTransportObject *t, unsigned code)
     if (pyws_transport_close(t, &answer) < 0) {
         return -1;
     }
-    return reader_done(
+    return pyws_done(
         PyObject_CallMethodNoArgs((PyObject *)r, r->state->str_close_complete));
 }
 
@@ -514,7 +504,9 @@ reader_frame(WSReaderObject *r, WSTransportObject *t,
     frame->opcode = head->opcode;
     frame->fin = head->fin;
     frame->rsv = head->rsv;
-    frame->ascii = (uint8_t)ascii;
+    /* Who has a view of the room that get_buffer() lent can still change it. */
+    frame->ascii =
+        ascii && (frame->block == NULL || !ws_block_is_lent(frame->block));
     if (WS_LIKELY(!(actions & WS_ACT_CLOSE))) {
         return reader_show(r, t, frame);
     }
@@ -571,71 +563,6 @@ reader_frames(WSReaderObject *r, int *frames)
     return rc;
 }
 
-/* ---- the opening handshake's head ---- */
-
-/* Hands a complete head of |head_len| bytes to the package, which answers it
- * and goes on to frames or not. */
-static int
-reader_head_complete(WSReaderObject *r, int head_len)
-{
-    struct ws_http *h = r->http;
-    const uint8_t *head = ws_ring_peek(&r->ring);
-    PyObject *result = NULL;
-
-    struct ws_http_span all = {.off = 0, .len = (uint16_t)head_len};
-    PyObject *args[6] = {NULL, (PyObject *)r};
-    /* A client reads all of its one response; a server what it needs of each
-     * of its many requests. */
-    args[2] = h->is_response ? PyLong_FromUnsignedLong(h->status)
-                             : pyws_head_bytes(head, h->method);
-    if (args[2] != NULL) {
-        args[3] =
-            pyws_head_bytes(head, h->is_response ? h->version : h->target);
-    }
-    if (args[3] != NULL) {
-        args[4] = h->is_response ? pyws_head_fields(h, head)
-                                 : pyws_head_known(h, head);
-    }
-    if (args[4] != NULL) {
-        args[5] = pyws_head_bytes(head, all);
-    }
-    /* The head is done with before Python runs. */
-    ws_ring_consume(&r->ring, (size_t)head_len);
-    PyMem_RawFree(h);
-    r->http = NULL;
-    pyws_reader_discard(r);
-    if (args[5] != NULL) {
-        result =
-            PyObject_VectorcallMethod(r->state->str_head_received, args + 1,
-                                      5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    }
-    for (int i = 2; i < 6; i++) {
-        Py_XDECREF(args[i]);
-    }
-    return reader_done(result);
-}
-
-static int
-reader_head(WSReaderObject *r)
-{
-    const uint8_t *head = ws_ring_peek(&r->ring);
-    size_t len = ws_ring_len(&r->ring);
-
-    int rc = ws_http_feed(r->http, head, len);
-    if (rc == 0) {
-        return 0;
-    }
-    if (rc > 0) {
-        return reader_head_complete(r, rc);
-    }
-    PyMem_RawFree(r->http);
-    r->http = NULL;
-    pyws_reader_discard(r);
-    return reader_done(PyObject_CallMethod(
-        (PyObject *)r, "_head_failed", "Isy#", ws_err_http_status(rc),
-        ws_err_text(rc), (const char *)head, (Py_ssize_t)len));
-}
-
 /* ---- the parse loop ---- */
 
 static int
@@ -652,7 +579,7 @@ reader_drop(WSReaderObject *r)
         return 0; /* it was told */
     }
     r->discard_left = 0;
-    return reader_done(PyObject_CallMethodNoArgs(
+    return pyws_done(PyObject_CallMethodNoArgs(
         (PyObject *)r, r->state->str_discard_exhausted));
 }
 
@@ -670,7 +597,7 @@ pyws_reader_run(WSReaderObject *r, int *frames)
     r->stopped = 0;
     if (r->mode == PYWS_READ_HEAD) {
         int64_t begun = frames == NULL ? 0 : ws_clock_us();
-        rc = reader_head(r);
+        rc = pyws_reader_head(r);
         if (frames != NULL) {
             pyws_budget_charge(frames, begun);
         }
@@ -777,8 +704,8 @@ pyws_reader_filled(WSReaderObject *r, size_t n)
         return -1;
     }
     /* Every other way into the ring moves its end, or leaves the block. */
-    int is_there = ws_ring_block(&r->ring) == lent.block &&
-                   r->ring.w == lent.at;
+    int is_there =
+        ws_ring_block(&r->ring) == lent.block && r->ring.w == lent.at;
     pyws_reader_take_back(r);
     if (!is_there) {
         pyws_raise_taken_back();

@@ -123,7 +123,7 @@ WSReader_start_frames(PyObject *self, PyObject *args)
                         "deflate is a Deflate, and needs whole messages");
         return NULL;
     }
-    if (r->mode != PYWS_READ_DISCARD || r->transport != NULL) {
+    if (r->mode != PYWS_READ_DISCARD || r->begun) {
         PyErr_SetString(PyExc_RuntimeError,
                         "frames begin once, behind the head");
         return NULL;
@@ -148,6 +148,7 @@ WSReader_start_frames(PyObject *self, PyObject *args)
         Py_XSETREF(r->deflate, (DeflateObject *)Py_NewRef(deflate));
         Py_XSETREF(t->deflate, (DeflateObject *)Py_NewRef(deflate));
     }
+    r->begun = 1;
     r->mode = PYWS_READ_FRAMES;
     Py_RETURN_NONE;
 }
@@ -169,7 +170,7 @@ WSReader_take_rest(PyObject *self, PyObject *Py_UNUSED(ignored))
     size_t len = ws_ring_len(&r->ring);
 
     /* Whoever parses has looked at them already. */
-    if (r->mode != PYWS_READ_DISCARD) {
+    if (r->mode == PYWS_READ_FRAMES || r->http != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the bytes are being parsed");
         return NULL;
     }
@@ -179,6 +180,18 @@ WSReader_take_rest(PyObject *self, PyObject *Py_UNUSED(ignored))
         ws_ring_consume(&r->ring, len);
     }
     return rest;
+}
+
+static PyObject *
+WSReader_read_body(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    WSReaderObject *r = (WSReaderObject *)self;
+    if (r->http != NULL || r->mode != PYWS_READ_DISCARD) {
+        PyErr_SetString(PyExc_RuntimeError, "content follows a head");
+        return NULL;
+    }
+    r->mode = PYWS_READ_HEAD;
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -276,7 +289,7 @@ WSReader_init(PyObject *self, PyObject *args, PyObject *kwargs)
                         "read_buffer_init_size must be positive");
         return -1;
     }
-    if (r->http != NULL || r->mode != PYWS_READ_DISCARD) {
+    if (r->made || r->begun) {
         PyErr_SetString(PyExc_TypeError, "a WSReader is initialized once");
         return -1;
     }
@@ -287,6 +300,7 @@ WSReader_init(PyObject *self, PyObject *args, PyObject *kwargs)
     }
     ws_http_init(r->http, is_client);
     ws_ring_init(&r->ring, &pyws_mem, &r->state->spare, (size_t)buffer_size);
+    r->made = 1;
     r->mode = PYWS_READ_HEAD;
     return 0;
 }
@@ -353,6 +367,7 @@ WSReader_dealloc(PyObject *self)
 
 PyDoc_STRVAR(
     WSReader_doc,
+    "WSReader(is_client, buffer_size)\n--\n\n"
     "The receiving side of one connection: get_buffer() and buffer_updated() "
     "of\n"
     "asyncio.BufferedProtocol. The package's protocol derives from it and\n"
@@ -380,6 +395,9 @@ static PyMethodDef WSReader_methods[] = {
     {"_take_rest", WSReader_take_rest, METH_NOARGS,
      "_take_rest($self, /)\n--\n\n"
      "Take out and return the bytes that are not parsed yet."},
+    {"_read_body", WSReader_read_body, METH_NOARGS,
+     "_read_body($self, /)\n--\n\n"
+     "Give what follows the head to _body_received(), until _stop_frames()."},
     {"_watch_input", WSReader_watch_input, METH_NOARGS,
      "_watch_input($self, /)\n--\n\n"
      "Note from now on when input comes."},

@@ -114,8 +114,8 @@ pyws_ssl_import(pyws_state *state)
     return rc;
 }
 
-/* Whether |sslobj| has the method |name| of ssl.SSLObject, bound to itself: 1 or
- * 0, -1 with an exception set. */
+/* Whether |sslobj| has the method |name| of ssl.SSLObject, bound to itself: 1
+ * or 0, -1 with an exception set. */
 static int
 ssl_has_stock(pyws_state *state, PyObject *sslobj, PyObject *name)
 {

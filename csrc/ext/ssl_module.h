@@ -14,8 +14,8 @@ enum pyws_tls_result {
     PYWS_TLS_END = 2, /* the peer sent close_notify */
 };
 
-/* pyws_ssl_import fills what |state| has of the ssl module; called once from the
- * module's exec.  0, or -1 with an exception set. */
+/* pyws_ssl_import fills what |state| has of the ssl module; called once from
+ * the module's exec.  0, or -1 with an exception set. */
 int pyws_ssl_import(pyws_state *state);
 
 /* pyws_ssl_inner returns the object whose methods are called, a new reference:

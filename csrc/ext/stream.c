@@ -19,302 +19,6 @@ pyws_stream_check(StreamObject *s, const char *method)
     return 0;
 }
 
-/* Reports |raised|, which is taken over, the way asyncio's transports do. */
-static void
-stream_report(StreamObject *s, PyObject *raised, const char *message)
-{
-    PyObject *result = NULL;
-    PyObject *context =
-        Py_BuildValue("{s:s, s:O, s:O, s:O}", "message", message, "exception",
-                      raised, "transport", (PyObject *)s, "protocol",
-                      s->protocol == NULL ? Py_None : s->protocol);
-    if (context != NULL && s->loop != NULL) {
-        result = PyObject_CallMethod(s->loop, "call_exception_handler", "O",
-                                     context);
-    }
-    if (result == NULL && PyErr_Occurred()) {
-        PyErr_WriteUnraisable((PyObject *)s);
-    }
-    Py_XDECREF(result);
-    Py_XDECREF(context);
-    Py_DECREF(raised);
-}
-
-/* loop.call_soon(self.|method|, |arg|).  (The method enters the connection's
- * context: the loop could not where a nested one runs inside of it.) */
-static int
-stream_call_soon(StreamObject *s, const char *method, PyObject *arg)
-{
-    PyObject *bound = PyObject_GetAttrString((PyObject *)s, method);
-    PyObject *handle = bound == NULL ? NULL
-                                     : PyObject_CallMethod(s->loop, "call_soon",
-                                                           "OO", bound, arg);
-    Py_XDECREF(bound);
-    Py_XDECREF(handle);
-    return handle == NULL ? -1 : 0;
-}
-
-/* Enters the connection's context; a copy of it where it is entered already, by
- * who runs a nested event loop.  Returns what stream_leave() takes, NULL with an
- * exception set. */
-static PyObject *
-stream_enter(StreamObject *s)
-{
-    PyObject *context = Py_NewRef(s->context);
-    if (PyContext_Enter(context) == 0) {
-        return context;
-    }
-    PyObject *copy = NULL;
-    if (PyErr_ExceptionMatches(PyExc_RuntimeError)) {
-        PyErr_Clear();
-        copy = PyContext_Copy(context);
-        if (copy != NULL && PyContext_Enter(copy) < 0) {
-            Py_CLEAR(copy);
-        }
-    }
-    Py_DECREF(context);
-    return copy;
-}
-
-/* An exception that is set stays. */
-static void
-stream_leave(StreamObject *s, PyObject *context)
-{
-    PyObject *raised = PyErr_Occurred() ? pyws_take_raised() : NULL;
-    if (PyContext_Exit(context) < 0) {
-        PyErr_WriteUnraisable((PyObject *)s);
-    }
-    Py_DECREF(context);
-    pyws_raise_again(raised);
-}
-
-/* ---- the end ---- */
-
-/* Takes the descriptor out of the world: the poller first, then the
- * connection, then the number, which may be somebody else's at once. */
-static void
-stream_release(StreamObject *s, int shut)
-{
-    int fd = s->fd;
-    if (fd < 0) {
-        return;
-    }
-    s->fd = -1;
-    int is_kept = 0;
-    if (s->slot != PYWS_NO_SLOT) {
-        uint32_t slot = s->slot;
-        s->slot = PYWS_NO_SLOT;
-        is_kept = pyws_watch_remove(s->watch, slot);
-    }
-    if (is_kept) {
-        ws_sock_shut(fd);
-    }
-    else {
-        /* Where both sides have said that they are done nobody waits. */
-        int is_over = s->eof_sent && s->eof_in && s->tls == NULL;
-        ws_sock_close(fd, shut && !is_over);
-    }
-    ws_queue_free(&s->out);
-}
-
-void
-pyws_stream_forget(StreamObject *s)
-{
-    s->reader = NULL;
-    Py_CLEAR(s->protocol);
-    Py_CLEAR(s->loop);
-    Py_CLEAR(s->lost_for);
-    Py_CLEAR(s->tls_done);
-    Py_CLEAR(s->tls_failed);
-    struct pyws_tls *tls = s->tls;
-    s->tls = NULL;
-    pyws_tls_free(tls);
-}
-
-void
-pyws_stream_abandon(StreamObject *s, int shut)
-{
-    Py_INCREF(s);
-    s->closing = 1;
-    stream_release(s, shut);
-    pyws_stream_forget(s);
-    Py_DECREF(s);
-}
-
-/* Has the loop tell whoever has to know, in its next iteration. */
-static int
-stream_tell(StreamObject *s, PyObject *exc)
-{
-    if (!s->tls_handshaking || s->tls_done == NULL) {
-        return s->protocol == NULL ? 0 : stream_call_soon(s, "_lost", exc);
-    }
-    /* Nobody has seen the connection yet. */
-    PyObject *error = exc;
-    if (exc == Py_None) {
-        error = PyObject_CallFunction(
-            PyExc_ConnectionResetError, "s",
-            "the connection was closed during the TLS handshake");
-    }
-    else {
-        Py_INCREF(error);
-    }
-    int rc = error == NULL ? -1 : stream_call_soon(s, "_tls_failed", error);
-    Py_XDECREF(error);
-    return rc;
-}
-
-/* The loop could not be told, for want of memory or by a Ctrl-C: the poller comes
- * back to the stream, and it is told then.  A descriptor whose write side was
- * shut down is always writable. */
-static void
-stream_tell_later(StreamObject *s, PyObject *exc)
-{
-    PyObject *raised = pyws_take_raised();
-
-    if (s->lost_for == NULL) {
-        s->lost_for = Py_NewRef(exc);
-    }
-    (void)ws_sock_end_writing(s->fd);
-    if (pyws_stream_update(s) < 0) {
-        PyErr_Clear();
-    }
-    pyws_raise_again(raised);
-}
-
-/* Whether the exception of call_soon() means that nobody is there to be told:
- * the loop is closed. */
-static int
-stream_has_no_loop(StreamObject *s)
-{
-    PyObject *raised = pyws_take_raised();
-    PyObject *closed = s->loop == NULL
-                           ? NULL
-                           : PyObject_CallMethod(s->loop, "is_closed", NULL);
-    int is_closed = s->loop == NULL ? 1
-                    : closed == NULL ? 0
-                                     : PyObject_IsTrue(closed) > 0;
-    Py_XDECREF(closed);
-    PyErr_Clear();
-    pyws_raise_again(raised);
-    return is_closed;
-}
-
-/* The connection is lost, for |exc| (an exception or None, borrowed): nothing
- * is sent or received any more, and connection_lost() runs in the loop's next
- * iteration, never inside a call of the user.  -1 with KeyboardInterrupt or
- * SystemExit set, which hit the telling. */
-int
-pyws_stream_lost(StreamObject *s, PyObject *exc)
-{
-    if (s->fd < 0) {
-        return 0;
-    }
-    Py_INCREF(s);
-    s->closing = 1;
-    exc = Py_NewRef(s->lost_for != NULL ? s->lost_for : exc);
-    int rc = stream_tell(s, exc);
-    int is_alone = rc < 0 && stream_has_no_loop(s);
-    if (rc < 0 && !is_alone && s->slot != PYWS_NO_SLOT) {
-        stream_tell_later(s, exc);
-    }
-    else {
-        s->tls_handshaking = 0;
-        stream_release(s, 1);
-        if (is_alone) {
-            pyws_stream_forget(s);
-        }
-    }
-    if (rc < 0 && (is_alone || !pyws_raised_exit())) {
-        PyErr_Clear();
-        rc = 0;
-    }
-    Py_DECREF(exc);
-    Py_DECREF(s);
-    return rc;
-}
-
-/* connection_lost(), in the loop's next iteration. */
-PyObject *
-pyws_stream_tell_lost(StreamObject *s, PyObject *exc)
-{
-    /* (Told, and by a Ctrl-C not known to be: nobody comes back to it.) */
-    stream_release(s, 1);
-    if (s->protocol == NULL) {
-        Py_RETURN_NONE;
-    }
-    PyObject *context = stream_enter(s);
-    if (context == NULL) {
-        return NULL;
-    }
-    PyObject *protocol = Py_XNewRef(s->protocol), *result = NULL;
-    if (protocol != NULL) {
-        result = PyObject_CallMethodOneArg(
-            protocol, s->state->str_connection_lost, exc);
-    }
-    Py_XDECREF(protocol);
-    stream_leave(s, context);
-    PyObject *raised = pyws_take_raised();
-    pyws_stream_forget(s);
-    pyws_raise_again(raised);
-    return result;
-}
-
-/* What start_tls() waits for, in the loop's next iteration. */
-PyObject *
-pyws_stream_tell_failed(StreamObject *s, PyObject *exc)
-{
-    PyObject *done = Py_XNewRef(s->tls_done), *result = NULL;
-
-    stream_release(s, 1);
-    if (done == NULL) {
-        Py_RETURN_NONE;
-    }
-    pyws_stream_forget(s);
-    PyObject *context = stream_enter(s);
-    if (context != NULL) {
-        result = PyObject_CallOneArg(done, exc);
-        stream_leave(s, context);
-    }
-    Py_DECREF(done);
-    return result;
-}
-
-static int
-stream_lost_errno(StreamObject *s, int error)
-{
-    errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
-    PyObject *raised = pyws_take_raised();
-    int rc = pyws_stream_lost(s, raised);
-    Py_DECREF(raised);
-    return rc;
-}
-
-/* An exception of ours or of the protocol ends the connection.  KeyboardInterrupt
- * and SystemExit go on to the loop: -1. */
-static int
-stream_fatal(StreamObject *s, const char *message)
-{
-    int passes = pyws_raised_exit();
-    int is_os_error = PyErr_ExceptionMatches(PyExc_OSError);
-    PyObject *raised = pyws_take_raised();
-    if (pyws_stream_lost(s, raised) < 0) {
-        Py_DECREF(raised); /* that one goes on */
-        return -1;
-    }
-    if (passes) {
-        pyws_raise_again(raised);
-        return -1;
-    }
-    if (is_os_error) {
-        Py_DECREF(
-            raised); /* the peer's or the network's; connection_lost() tells */
-        return 0;
-    }
-    stream_report(s, raised, message);
-    return 0;
-}
-
 /* ---- interest ---- */
 
 int
@@ -370,8 +74,9 @@ stream_watermark(StreamObject *s, const char *method)
         if (pyws_raised_exit()) {
             return -1;
         }
-        stream_report(s, pyws_take_raised(),
-                      "protocol.pause_writing() or resume_writing() failed");
+        pyws_stream_report(
+            s, pyws_take_raised(),
+            "protocol.pause_writing() or resume_writing() failed");
     }
     Py_XDECREF(result);
     return 0;
@@ -513,7 +218,7 @@ pyws_stream_flushed(StreamObject *s)
          * end, and ours follows. */
         int rc = s->tls != NULL ? 0 : ws_sock_end_writing(s->fd);
         if (rc < 0) {
-            return stream_lost_errno(s, -rc);
+            return pyws_stream_lost_errno(s, -rc);
         }
     }
     return s->closing ? pyws_stream_lost(s, Py_None) : 0;
@@ -595,12 +300,12 @@ pyws_stream_eof(StreamObject *s)
         return pyws_stream_lost(s, Py_None);
     }
     if (s->write_error != 0) {
-        return stream_lost_errno(s, s->write_error);
+        return pyws_stream_lost_errno(s, s->write_error);
     }
     PyObject *protocol = Py_XNewRef(s->protocol);
-    PyObject *result = protocol == NULL ? Py_NewRef(Py_None)
-                                        : PyObject_CallMethod(
-                                              protocol, "eof_received", NULL);
+    PyObject *result =
+        protocol == NULL ? Py_NewRef(Py_None)
+                         : PyObject_CallMethod(protocol, "eof_received", NULL);
     Py_XDECREF(protocol);
     if (result == NULL) {
         return -1;
@@ -622,10 +327,10 @@ pyws_stream_no_input(StreamObject *s, ptrdiff_t result)
         return pyws_stream_eof(s);
     }
     if (!ws_sock_would_block(result)) {
-        return stream_lost_errno(s, (int)-result);
+        return pyws_stream_lost_errno(s, (int)-result);
     }
     /* Nothing more will come to explain why sending failed. */
-    return s->write_error == 0 ? 0 : stream_lost_errno(s, s->write_error);
+    return s->write_error == 0 ? 0 : pyws_stream_lost_errno(s, s->write_error);
 }
 
 /* Gives |n| bytes to a protocol that is not ours. */
@@ -713,8 +418,10 @@ stream_readable(StreamObject *s, struct pyws_budget *budget, int from_socket,
         pyws_stream_pump_tls(s, budget) < 0) {
         return -1;
     }
-    /* Where sending failed, the socket is asked until it says why. */
-    if (!pyws_stream_wants_input(s) || !(from_socket || s->write_error != 0)) {
+    /* Where sending failed, the socket is asked until it says why.  What there
+     * is no time for is reported again. */
+    if (!pyws_stream_wants_input(s) || budget->share <= 0 ||
+        !(from_socket || s->write_error != 0)) {
         return 0;
     }
     return s->tls != NULL ? pyws_stream_read_tls(s, budget, got)
@@ -741,7 +448,7 @@ stream_error_unread(StreamObject *s)
     if (error == 0) {
         error = ws_sock_error(s->fd);
     }
-    return stream_lost_errno(s, error != 0 ? error : ECONNRESET);
+    return pyws_stream_lost_errno(s, error != 0 ? error : ECONNRESET);
 }
 
 /* Everything for one event, in the connection's context. */
@@ -763,8 +470,8 @@ stream_serve_inside(StreamObject *s, unsigned bits, struct pyws_budget *budget,
                    ? stream_error_unread(s)
                    : 0;
     }
-    return stream_readable(
-        s, budget, (bits & (WS_POLL_IN | WS_POLL_HUP)) != 0, got);
+    return stream_readable(s, budget, (bits & (WS_POLL_IN | WS_POLL_HUP)) != 0,
+                           got);
 }
 
 /* Whether input is left that the kernel cannot see. */
@@ -773,17 +480,22 @@ stream_has_more(const StreamObject *s)
 {
     int has_frames =
         !s->closing && s->reader != NULL && pyws_reader_has_work(s->reader);
-    return s->fd >= 0 &&
-           (s->tls_retries ||
-            (pyws_stream_is_reading(s) &&
-             (has_frames || s->tls_left || s->write_error != 0)));
+    return s->fd >= 0 && (s->tls_retries ||
+                          (pyws_stream_is_reading(s) &&
+                           (has_frames || s->tls_left || s->write_error != 0)));
 }
 
-/* Events that came from a nested event loop are asked for again. */
+/* Events that came from a nested event loop are asked for again; an edge is not
+ * reported twice. */
 static int
 stream_unmute(StreamObject *s)
 {
-    s->muted = 0;
+    unsigned missed = s->missed;
+
+    s->muted = s->missed = 0;
+    if (missed != 0 && s->slot != PYWS_NO_SLOT) {
+        pyws_watch_carry(s->watch, pyws_watch_token(s->watch, s->slot), missed);
+    }
     return pyws_stream_update(s);
 }
 
@@ -798,9 +510,9 @@ pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
     }
     Py_INCREF(s);
     s->serving = 1;
-    PyObject *context = stream_enter(s);
+    PyObject *context = pyws_stream_enter(s);
     if (context == NULL) {
-        rc = stream_fatal(s, "the connection's context cannot be entered");
+        rc = pyws_stream_fatal(s, "the connection's context cannot be entered");
     }
     else {
         rc = stream_serve_inside(s, bits, budget, got);
@@ -808,9 +520,9 @@ pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
             rc = -1;
         }
         if (rc < 0) {
-            rc = stream_fatal(s, "Fatal error on a transport of picows_c");
+            rc = pyws_stream_fatal(s, "Fatal error on a transport of picows_c");
         }
-        stream_leave(s, context);
+        pyws_stream_leave(s, context);
     }
     s->serving = 0;
     if (rc == 0) {

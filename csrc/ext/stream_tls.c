@@ -102,6 +102,14 @@ pyws_stream_retry_tls(StreamObject *s)
     return pyws_stream_drained(s);
 }
 
+/* What was written from inside of the filter comes before what is written now.
+ * (What follows on it is done when the stream is served.) */
+static int
+stream_catch_up_tls(StreamObject *s)
+{
+    return WS_UNLIKELY(s->tls_retries) ? pyws_tls_retry(s->tls) : 0;
+}
+
 int
 pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out)
 {
@@ -116,8 +124,11 @@ pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out)
     }
     /* pause_writing() may send or close: the whole frame comes first. */
     s->writing = 1;
-    int rc = total <= STREAM_SHORT ? stream_encrypt_short(s, out, total)
+    int rc = stream_catch_up_tls(s);
+    if (rc == 0) {
+        rc = total <= STREAM_SHORT ? stream_encrypt_short(s, out, total)
                                    : stream_encrypt_long(s, out, total);
+    }
     s->writing = 0;
     return rc == 0 && pyws_stream_waiting(s) > 0 ? pyws_stream_queued(s) : rc;
 }
@@ -125,8 +136,6 @@ pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out)
 int
 pyws_stream_write_tls(StreamObject *s, const uint8_t *p, size_t n)
 {
-    int rc = 0;
-
     if (s->tls_failed != NULL) {
         return 0;
     }
@@ -136,6 +145,7 @@ pyws_stream_write_tls(StreamObject *s, const uint8_t *p, size_t n)
                                             (const char *)p, (Py_ssize_t)n));
     }
     s->writing = 1;
+    int rc = stream_catch_up_tls(s);
     while (rc == 0 && n > 0) {
         size_t part = n < STREAM_RECORDS ? n : STREAM_RECORDS;
         rc = stream_encrypt(s, p, part);
@@ -211,10 +221,17 @@ stream_decrypt_frames(StreamObject *s, WSReaderObject *reader)
     enum pyws_tls_result rc =
         pyws_tls_read(s->tls, (PyObject *)reader, room, len, &n);
     reader->decrypting = 0;
+    /* (The call can have asked for other room, which has not been filled.) */
+    int is_there =
+        reader->lent.block == block && block->data + reader->lent.at == room;
     ws_block_unlend(block);
     ws_block_decref(block);
     if (rc != PYWS_TLS_DONE) {
         pyws_reader_take_back(reader);
+    }
+    else if (!is_there) {
+        (void)pyws_raise_taken_back();
+        rc = PYWS_TLS_ERROR;
     }
     else if (pyws_reader_filled(reader, n) < 0) {
         rc = PYWS_TLS_ERROR;
@@ -458,8 +475,8 @@ pyws_stream_pump_tls(StreamObject *s, struct pyws_budget *budget)
     return s->tls_ended || s->tls_failed != NULL ? stream_finish_tls(s) : 0;
 }
 
-/* How much of |len| bytes of ciphertext to read: what the reader can take behind
- * what it has, so that nothing is moved; a record at least. */
+/* How much of |len| bytes of ciphertext to read: what the reader can take
+ * behind what it has, so that nothing is moved; a record at least. */
 static size_t
 stream_worth_tls(const StreamObject *s, size_t len)
 {

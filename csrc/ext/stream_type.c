@@ -506,6 +506,7 @@ STREAM_METHOD(fileno)
 /* ---- type ---- */
 
 PyDoc_STRVAR(Stream_doc,
+             "Stream(poller, loop, fd, protocol, context)\n--\n\n"
              "A connected socket on a poller: the surface of "
              "asyncio.Transport. The package's\n"
              "Stream derives from it and adds get_extra_info().");

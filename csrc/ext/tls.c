@@ -189,8 +189,8 @@ enum pyws_tls_result
 pyws_tls_handshake(struct pyws_tls *t)
 {
     tls_enter(t);
-    return tls_exit_step(t, tls_pull(t) < 0 ? PYWS_TLS_ERROR
-                                            : pyws_layer_handshake(&t->layer));
+    return tls_exit_step(
+        t, tls_pull(t) < 0 ? PYWS_TLS_ERROR : pyws_layer_handshake(&t->layer));
 }
 
 enum pyws_tls_result
@@ -208,8 +208,8 @@ pyws_tls_read(struct pyws_tls *t, PyObject *into, uint8_t *room, size_t len,
               size_t *got)
 {
     tls_enter(t);
-    return tls_exit_step(
-        t, pyws_layer_read_into(&t->layer, into, room, len, got));
+    return tls_exit_step(t,
+                         pyws_layer_read_into(&t->layer, into, room, len, got));
 }
 
 /* ---- out ---- */
@@ -235,8 +235,8 @@ pyws_tls_defer(struct pyws_tls *t, PyObject *bytes)
     return 0;
 }
 
-/* Writes what was deferred, behind what waits.  What is deferred meanwhile comes
- * the next time: whoever writes for each write must not keep us here. */
+/* Writes what was deferred, behind what waits.  What is deferred meanwhile
+ * comes the next time: whoever writes for each write must not keep us here. */
 static int
 tls_write_deferred(struct pyws_tls *t)
 {
@@ -290,14 +290,24 @@ pyws_tls_waiting(const struct pyws_tls *t)
 static int
 tls_pass_down(struct pyws_tls *t)
 {
+    struct ws_ring *out = &t->layer.io.out;
+
     if (pyws_layer_collect(&t->layer) < 0) {
         return -1;
     }
-    size_t n = ws_ring_len(&t->layer.io.out);
-    int rc =
-        pyws_layer_write(&t->below->layer, ws_ring_peek(&t->layer.io.out), n);
-    ws_ring_consume(&t->layer.io.out, n);
-    ws_ring_settle(&t->layer.io.out);
+    size_t n = ws_ring_len(out);
+    if (n == 0) {
+        return 0;
+    }
+    /* Whoever has |t|'s SSLObject can write to it from inside of the call: the
+     * bytes stay where they are, and what is added comes behind them. */
+    struct ws_block *block = ws_ring_block(out);
+    const uint8_t *p = ws_ring_peek(out);
+    ws_block_incref(block);
+    ws_ring_consume(out, n);
+    int rc = pyws_layer_write(&t->below->layer, p, n);
+    ws_block_decref(block);
+    ws_ring_settle(out);
     return rc;
 }
 

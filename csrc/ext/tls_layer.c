@@ -68,13 +68,13 @@ layer_bind(struct pyws_layer *l)
                : 0;
 }
 
-/* Has OpenSSL called directly, where |ssl| is what our object wraps: a byte in
- * our BIO, which nobody else has, shows it; that |inner| keeps it the first
- * step of the handshake does.  0 or -1; l->ssl says which. */
+/* Has OpenSSL called directly, where |ssl| is what |inner| wraps and keeps,
+ * over our BIO: a byte in that shows it.  0 or -1; l->ssl says which. */
 static int
 layer_enter(struct pyws_layer *l, struct ws_ssl *ssl)
 {
-    if (ssl == NULL || !l->stock || ws_ssl_has_input(ssl) != 0) {
+    if (ssl == NULL || !l->stock || ws_ssl_owner(ssl) != l->inner ||
+        ws_ssl_has_input(ssl) != 0) {
         return 0;
     }
     PyObject *byte = PyBytes_FromStringAndSize("", 1);
@@ -99,7 +99,6 @@ pyws_layer_open(struct pyws_layer *l, pyws_state *state, PyObject *wrap,
 {
     ws_ssl_watch();
     PyObject *sslobj = PyObject_CallNoArgs(wrap);
-    struct ws_ssl *ssl = ws_ssl_made();
     if (sslobj == NULL) {
         return -1;
     }
@@ -110,7 +109,10 @@ pyws_layer_open(struct pyws_layer *l, pyws_state *state, PyObject *wrap,
     l->input = PYWS_LAYER_INPUT_UNKNOWN;
     ws_ring_init(&l->io.in, &pyws_mem, &state->tls_spare, WS_BLOCK_SIZE_MAX);
     ws_ring_init(&l->io.out, &pyws_mem, &state->tls_spare, WS_BLOCK_SIZE_MAX);
-    if (layer_bind(l) < 0 || layer_enter(l, state->libssl ? ssl : NULL) < 0) {
+    /* Binding runs Python, too: what goes meanwhile is not found. */
+    int rc = layer_bind(l);
+    struct ws_ssl *ssl = ws_ssl_made();
+    if (rc < 0 || layer_enter(l, state->libssl ? ssl : NULL) < 0) {
         pyws_layer_close(l);
         return -1;
     }
@@ -510,9 +512,8 @@ pyws_layer_collect(struct pyws_layer *l)
 int
 pyws_layer_end(struct pyws_layer *l)
 {
-    PyObject *result =
-        layer_call0(l->inner, l->stock ? l->state->str_shutdown
-                                       : l->state->str_unwrap);
+    PyObject *result = layer_call0(
+        l->inner, l->stock ? l->state->str_shutdown : l->state->str_unwrap);
     ws_ring_settle(&l->io.in);
     if (result != NULL) {
         Py_DECREF(result);

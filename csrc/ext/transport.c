@@ -324,17 +324,21 @@ transport_send_compressed(WSTransportObject *t, unsigned opcode, int fin,
     /* RFC 7692, 7.2.1: RSV1 of the first frame, and of no other. */
     unsigned rsv = opcode == WS_OP_CONTINUATION ? 0 : WS_BIT_RSV1;
 
-    PyObject *out = pyws_deflate_compress(t->deflate, payload, len, fin, &len);
-    if (out == NULL) {
-        return -1;
-    }
+    DeflateObject *d = (DeflateObject *)Py_NewRef(t->deflate);
+    PyObject *out = pyws_deflate_compress(d, payload, len, fin, &len);
+    int rc = out == NULL ? -1 : 0;
     /* The compressor is Python's: the connection may have ended. */
-    int rc = 0;
-    if (ws_conn_may_send(&t->conn, opcode, fin, 0, len) == 0) {
+    if (rc == 0 && ws_conn_may_send(&t->conn, opcode, fin, 0, len) == 0) {
         rc = transport_send_frame(t, opcode, fin, rsv,
                                   (const uint8_t *)PyBytes_AS_STRING(out), len);
+        if (rc < 0) {
+            PyObject *raised = pyws_take_raised();
+            pyws_deflate_unsent(d);
+            pyws_raise_again(raised);
+        }
     }
-    Py_DECREF(out);
+    Py_XDECREF(out);
+    Py_DECREF(d);
     return rc;
 }
 

@@ -436,6 +436,7 @@ WSTransport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     t->way.state = state;
     t->way.fd = -1;
     /* Until __init__ has run, nothing can be sent. */
+    ws_conn_init(&t->conn, /*is_client=*/0, /*auto_pong=*/0, state->mask->fn);
     ws_conn_lost(&t->conn);
     return (PyObject *)t;
 }
@@ -539,6 +540,9 @@ WSTransport_get_owner(PyObject *self, void *Py_UNUSED(closure))
 /* ---- type ---- */
 
 PyDoc_STRVAR(WSTransport_doc,
+             "WSTransport(owner, target, fd, is_client, auto_pong, traced,\n"
+             "            write_limit, drops)\n"
+             "--\n\n"
              "The sending side of one connection, as far as bytes go; what is "
              "awaited is\n"
              "added by picows_c.WSTransport.");
@@ -596,8 +600,7 @@ PyDoc_STRVAR(
     "Send a PONG with up to 125 bytes (RFC 6455, 5.5.3). Raises as send().");
 PyDoc_STRVAR(
     WSTransport_send_close_doc,
-    "send_close($self, /, close_code=WSCloseCode.NO_INFO, "
-    "close_message=None)\n--\n\n"
+    "send_close($self, /, close_code=0, close_message=None)\n--\n\n"
     "Send CLOSE (RFC 6455, 5.5.1 and 7.1.2); the second call does nothing.\n"
     "\n"
     "close_code: 1000-1003, 1007-1014 or 3000-4999; NO_INFO sends an empty "
@@ -626,21 +629,29 @@ static PyMethodDef WSTransport_methods[] = {
      "_check_close(close_code, close_message, /)\n--\n\n"
      "Raise what send_close() would."},
     {"_check_thread", WSTransport_check_thread, METH_O,
+     "_check_thread($self, method, /)\n--\n\n"
      "Raise RuntimeError off the connection's thread; the argument is the "
      "method's name."},
     {"_stop_sending", WSTransport_stop_sending, METH_NOARGS,
+     "_stop_sending($self, /)\n--\n\n"
      "Send nothing more: the way out is about to end."},
     {"_lost", WSTransport_lost, METH_NOARGS,
+     "_lost($self, /)\n--\n\n"
      "The connection is lost: send nothing, forget the owner."},
     {"_cork", WSTransport_cork, METH_NOARGS,
+     "_cork($self, /)\n--\n\n"
      "Keep frames until as many _uncork() calls came."},
     {"_uncork", WSTransport_uncork, METH_NOARGS,
+     "_uncork($self, /)\n--\n\n"
      "Let corked frames leave where nobody else holds them."},
     {"_flush", WSTransport_flush, METH_NOARGS,
+     "_flush($self, /)\n--\n\n"
      "Let corked frames leave; the cork stays."},
     {"_counters", WSTransport_counters, METH_NOARGS,
+     "_counters($self, /)\n--\n\n"
      "Frames, messages and bytes sent; the same received; messages dropped."},
     {"_write_paused", WSTransport_write_paused, METH_O,
+     "_write_paused($self, paused, /)\n--\n\n"
      "The way out crossed its high (True) or low (False) watermark."},
     {NULL, NULL, 0, NULL},
 };

@@ -111,7 +111,7 @@ watch_change(struct pyws_watch *w, struct pyws_slot *s, unsigned bits,
 int
 pyws_watch_direct(struct pyws_watch *w, uint64_t token)
 {
-    if (token == w->direct) {
+    if (token == w->direct || w->joining) {
         return 0;
     }
     if (pyws_watch_take_back(w) < 0) {
@@ -151,6 +151,9 @@ pyws_watch_take_back(struct pyws_watch *w)
             return -1;
         }
         w->direct = 0;
+    }
+    if (w->joining) {
+        return 0; /* the loop has it behind this call: the next turn asks */
     }
     if (fd >= 0 && w->leave(w, fd) < 0) {
         return -1;

@@ -119,9 +119,10 @@ void pyws_watch_drop_direct(struct pyws_watch *w);
  * closes it. */
 int pyws_watch_remove(struct pyws_watch *w, uint32_t slot);
 
-/* pyws_watch_pend has the slot's owner served without an event, behind those who
- * wait already.  Returns 0, or -1 with an exception set.  pyws_watch_carry does
- * the same for an event that there is no time for now; the caller comes back. */
+/* pyws_watch_pend has the slot's owner served without an event, behind those
+ * who wait already.  Returns 0, or -1 with an exception set.  pyws_watch_carry
+ * does the same for an event that there is no time for now; the caller comes
+ * back. */
 int pyws_watch_pend(struct pyws_watch *w, uint32_t slot);
 void pyws_watch_carry(struct pyws_watch *w, uint64_t token, unsigned bits);
 
@@ -133,8 +134,8 @@ int pyws_watch_next(struct pyws_watch *w, uint64_t *token, unsigned *bits);
  * stale. */
 struct pyws_slot *pyws_watch_find(struct pyws_watch *w, uint64_t token);
 
-/* pyws_watch_find_fd returns the slot of the descriptor |fd|, NULL where there is
- * none; it looks at all of them. */
+/* pyws_watch_find_fd returns the slot of the descriptor |fd|, NULL where there
+ * is none; it looks at all of them. */
 struct pyws_slot *pyws_watch_find_fd(struct pyws_watch *w, int fd);
 
 /* pyws_watch_token returns the token of a slot that has an owner. */

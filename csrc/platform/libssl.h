@@ -30,6 +30,10 @@ int ws_ssl_load(const char *path);
 void ws_ssl_watch(void);
 struct ws_ssl *ws_ssl_made(void);
 
+/* ws_ssl_owner returns the object of the ssl module that has made |ssl| and
+ * keeps it, NULL for none. */
+const void *ws_ssl_owner(const struct ws_ssl *ssl);
+
 /* ws_ssl_has_input returns how many bytes lie in |ssl|'s own BIO. */
 size_t ws_ssl_has_input(struct ws_ssl *ssl);
 

@@ -12,6 +12,7 @@ typedef struct ws_ssl SSL;
 typedef void BIO;
 
 #  define LIBSSL_EX_INDEX_SSL 0
+#  define LIBSSL_APP_DATA 0
 #  define LIBSSL_ERROR_WANT_READ 2
 #  define LIBSSL_ERROR_ZERO_RETURN 6
 #  define LIBSSL_BIO_SOURCE_SINK 0x0400
@@ -32,6 +33,7 @@ static struct {
     int (*SSL_pending)(const SSL *);
     int (*SSL_get_error)(const SSL *, int);
     BIO *(*SSL_get_rbio)(const SSL *);
+    void *(*SSL_get_ex_data)(const SSL *, int);
     void (*SSL_set_bio)(SSL *, BIO *, BIO *);
     int (*BIO_get_new_index)(void);
     void *(*BIO_meth_new)(int, const char *);
@@ -58,6 +60,7 @@ static const char *const libssl_names[] = {
     "SSL_pending",
     "SSL_get_error",
     "SSL_get_rbio",
+    "SSL_get_ex_data",
     "SSL_set_bio",
     "BIO_get_new_index",
     "BIO_meth_new",
@@ -238,6 +241,12 @@ ws_ssl_made(void)
     SSL *ssl = made_count == 1 ? made_last : NULL;
     ws_ssl_watch();
     return ssl;
+}
+
+const void *
+ws_ssl_owner(const struct ws_ssl *ssl)
+{
+    return libssl.SSL_get_ex_data(ssl, LIBSSL_APP_DATA);
 }
 
 size_t

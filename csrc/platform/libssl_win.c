@@ -28,6 +28,13 @@ ws_ssl_has_input(struct ws_ssl *ssl)
     return 0;
 }
 
+const void *
+ws_ssl_owner(const struct ws_ssl *ssl)
+{
+    (void)ssl;
+    return NULL;
+}
+
 int
 ws_ssl_enter(struct ws_ssl *ssl, struct ws_ssl_io *io)
 {

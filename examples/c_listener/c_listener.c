@@ -4,7 +4,7 @@
  *     server = await ws_create_server(lambda request: c_listener.echo(), ...)
  *
  *     ticks = c_listener.Ticks(b'{"op": "subscribe", "channel": "trades"}')
- *     await ws_connect(ticks.listener, url)
+ *     await ws_connect(ticks.listener, url, assemble_messages=True)
  *     ticks.count, ticks.bytes, ticks.last, ticks.low, ticks.high
  *
  * All state is the module's or an object's, so that sub-interpreters and

@@ -5,7 +5,7 @@
     server = await ws_create_server(lambda request: cython_listener.echo(), ...)
 
     book = cython_listener.Best()
-    await ws_connect(book.listener, url)
+    await ws_connect(book.listener, url, assemble_messages=True)
     book.count, book.best
 """
 
@@ -49,7 +49,7 @@ cdef struct Quote:
 
 
 cdef class Best:
-    """The best bid and ask of binary quotes: two doubles a frame, in this machine's order."""
+    """The best bid and ask of binary quotes: two doubles a message, in this machine's order."""
 
     cdef Quote quote
     cdef readonly unsigned long long count

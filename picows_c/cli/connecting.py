@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is not 'Name: value'")
+        raise argparse.ArgumentTypeError("a header is 'Name: value'")  # it may hold a secret
     return name.strip(), value.strip()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import urllib.parse
 from http import HTTPStatus
 
 from picows_c import (
@@ -47,6 +48,7 @@ class Problem(Exception):
 
 def explain(error: Exception, url: str) -> Problem:
     """Say why there is no connection. What is no failure to connect is raised again."""
+    url = _shown(url)
     if isinstance(error, WSInvalidURL):
         return Problem(str(error), USAGE)
     if isinstance(error, WSInvalidStatusError):
@@ -75,6 +77,16 @@ def explain(error: Exception, url: str) -> Problem:
     raise error
 
 
+def _shown(url: str) -> str:
+    """Leave out what may be secret: user name, password, query and fragment."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return "..."
+    host = parts.netloc.rpartition("@")[2]
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
 def _status(error: WSInvalidStatusError) -> str:
     assert error.response is not None
     status = error.response.status
@@ -82,7 +94,7 @@ def _status(error: WSInvalidStatusError) -> str:
     text = f"the server answered {int(status)}{name}, not 101 Switching Protocols"
     location = error.response.headers.get("Location")
     if location is not None:
-        text += f"; Location: {location!r}"
+        text += f"; Location: {_shown(location)!r}"
     body = (error.raw_body or b"").decode("utf-8", "replace").strip().partition("\n")[0]
     return f"{text}; it says {body[:200]!r}" if body else text
 

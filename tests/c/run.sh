@@ -138,8 +138,12 @@ target_atomic() {
 target_tsan() {
     have "$gcc" || { skip tsan "$gcc"; return 0; }
     local suites=(block)
-    run tsan "$gcc" "${common[@]}" -g -O1 -fsanitize=thread \
-        -DWS_ATOMIC_REFS=1 -- env TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}"
+    local options="halt_on_error=1 ${TSAN_OPTIONS:-}" atomic
+    # With a GIL, and without: spare blocks go from thread to thread in both.
+    for atomic in 0 1; do
+        run "tsan-$atomic" "$gcc" "${common[@]}" -g -O1 -fsanitize=thread \
+            "-DWS_ATOMIC_REFS=$atomic" -- env TSAN_OPTIONS="$options"
+    done
 }
 
 # cross TARGET PROCESSOR: no sanitizers, which need more than qemu's user mode.

@@ -521,8 +521,82 @@ test_last_thread_frees(void)
     }
 }
 
+/* Rings that OpenSSL fills without the GIL: blocks that nobody else holds go
+ * through a spare with no lock at all, in every build. */
+
+static void *
+filler_run(void *arg)
+{
+    unsigned long *bad = arg;
+    unsigned char mine = (unsigned char)((uintptr_t)bad / sizeof(*bad));
+
+    for (long i = 0; i < rounds; i++) {
+        struct ws_block *b = i % 3 == 0
+                                 ? ws_spare_take_large(&shared_spare, BLOCK)
+                                 : ws_spare_take(&shared_spare, BLOCK);
+        if (b == NULL) {
+            b = ws_block_new(&counted, BLOCK);
+        }
+        if (b == NULL) {
+            continue;
+        }
+        memset(b->data, mine, BLOCK);
+        for (size_t k = 0; k < BLOCK; k += 97) {
+            *bad += b->data[k] != mine;
+        }
+        if (i % 5 == 0) {
+            ws_spare_give_large(&shared_spare, b);
+        }
+        else {
+            ws_spare_give(&shared_spare, b);
+        }
+    }
+    return NULL;
+}
+
+static void
+test_spare_without_lock(void)
+{
+    pthread_t threads[THREADS];
+    unsigned long bad[THREADS] = {0};
+    rounds = getenv("CHECK_QUICK") != NULL ? 1000 : 100000;
+
+    for (int i = 0; i < THREADS; i++) {
+        CHECK_INT(pthread_create(&threads[i], NULL, filler_run, &bad[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK_INT(pthread_join(threads[i], NULL), 0);
+        CHECK_INT(bad[i], 0);
+    }
+    ws_spare_clear(&shared_spare);
+    CHECK_INT(atomic_load(&alive), 0);
+}
+
+/* A block that is lent has a reference more, and is told apart. */
+static void
+test_lent(void)
+{
+    struct ws_block *b = ws_block_new(&counted, 256);
+    CHECK(b != NULL);
+    CHECK(!ws_block_is_lent(b));
+    ws_block_lend(b);
+    ws_block_lend(b);
+    CHECK(ws_block_is_lent(b) && !ws_block_is_unique(b));
+    ws_block_unlend(b);
+    ws_block_decref(b);
+    CHECK(ws_block_is_lent(b) && !ws_block_is_unique(b));
+    ws_block_unlend(b);
+    CHECK(!ws_block_is_lent(b) && !ws_block_is_unique(b));
+    ws_block_decref(b);
+    CHECK(ws_block_is_unique(b));
+    ws_block_decref(b);
+    CHECK_INT(atomic_load(&alive), 0);
+}
+
 static const struct test tests[] = {
     {"references", test_references},
+    {"lent", test_lent},
+    {"threads: a spare without a lock", test_spare_without_lock},
     {"resize", test_resize},
     {"no memory", test_no_memory},
     {"the spare block", test_spare},

@@ -53,6 +53,7 @@ kind_of(enum ws_err err)
     case WS_ERR_HTTP_FOLDED:
     case WS_ERR_HTTP_TOO_LARGE:
     case WS_ERR_HTTP_TOO_MANY:
+    case WS_ERR_HTTP_INTERIM:
         return KIND_HTTP;
     }
     return KIND_OK;
@@ -103,6 +104,7 @@ static const struct row rows[] = {
     {WS_ERR_HTTP_FOLDED, 1011, 400},
     {WS_ERR_HTTP_TOO_LARGE, 1011, 431},
     {WS_ERR_HTTP_TOO_MANY, 1011, 431},
+    {WS_ERR_HTTP_INTERIM, 1011, 400},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 

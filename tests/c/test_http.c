@@ -46,9 +46,9 @@ log_fields(const struct ws_http *h, const uint8_t *head)
 static const char *
 error_name(int err)
 {
-    static const char *const names[] = {"SYNTAX",  "LINE",   "VERSION",
-                                        "HEADER",  "FOLDED", "TOO_LARGE",
-                                        "TOO_MANY"};
+    static const char *const names[] = {"SYNTAX",   "LINE",   "VERSION",
+                                        "HEADER",   "FOLDED", "TOO_LARGE",
+                                        "TOO_MANY", "INTERIM"};
     int i = WS_ERR_HTTP_SYNTAX - err;
     CHECK(i >= 0 && i < (int)(sizeof(names) / sizeof(names[0])));
     return names[i];
@@ -70,8 +70,9 @@ log_result(const struct ws_http *h, int rc, const uint8_t *head)
                         (unsigned)h->pos);
         return;
     }
+    int is_1_0 = h->version.len == 8 && head[h->version.off + 7] == '0';
     CHECK_INT(h->version.len, 8);
-    CHECK_BYTES(head + h->version.off, "HTTP/1.1", 8);
+    CHECK_BYTES(head + h->version.off, is_1_0 ? "HTTP/1.0" : "HTTP/1.1", 8);
     if (h->is_response) {
         vectors_log_add("status=%u\n", h->status);
         log_span("reason=", head, h->reason);
@@ -80,7 +81,7 @@ log_result(const struct ws_http *h, int rc, const uint8_t *head)
         log_span("method=", head, h->method);
         log_span("\ntarget=", head, h->target);
     }
-    vectors_log_add("\n");
+    vectors_log_add(is_1_0 ? "\nHTTP/1.0\n" : "\n");
     log_fields(h, head);
     vectors_log_add("complete len=%d\n", rc);
 }
@@ -287,7 +288,9 @@ struct place {
 #define REQ "GET / HTTP/1.1"
 #define RES "HTTP/1.1 2"
 static const struct place places[] = {
-    {0, "", "T / HTTP/1.1\r\n\r\n", TOKEN, "", LINE, LINE},
+    {0, "", "T / HTTP/1.1\r\n\r\n", TOKEN, "\r", LINE, LINE},
+    {0, "\r", "GET / HTTP/1.1\r\n\r\n", "\n", "", SYNTAX, SYNTAX},
+    {0, "\r\n", "T / HTTP/1.1\r\n\r\n", TOKEN, "", LINE, LINE},
     {0, "GE", "T / HTTP/1.1\r\n\r\n", TOKEN, " ", LINE, LINE},
     {0, "GET", "/ HTTP/1.1\r\n\r\n", " ", TOKEN, LINE, LINE},
     {0, "GET ", " HTTP/1.1\r\n\r\n", VISIBLE, "", LINE, LINE},
@@ -311,6 +314,9 @@ static const struct place places[] = {
     {1, RES "00", "A\r\n\r\n", " ", "\r", SYNTAX, LINE},
     {1, RES "00 ", "A\r\n\r\n", TEXT, "\r", SYNTAX, LINE},
     {1, RES "00 A", "B\r\n\r\n", TEXT, "\r", SYNTAX, LINE},
+    {1, RES "00\r\nA: b\r\n", ": c\r\n\r\n", TOKEN "\t ", "\r", SYNTAX, HEADER},
+    {1, RES "00\r\nA: b\r\n ", "c\r\n\r\n", TEXT, "\r", SYNTAX, HEADER},
+    {1, RES "00\r\n", ": c\r\n\r\n", TOKEN, "\r\t ", SYNTAX, HEADER},
     {1, RES "00\r", "\r\n", "\n", "", SYNTAX, SYNTAX},
     {1, RES "00 A\r", "\r\n", "\n", "", SYNTAX, SYNTAX},
 };
@@ -360,8 +366,9 @@ test_versions(void)
         check_context("HTTP/%d.%d", i / 10, i % 10);
         ws_http_init(&h, 0);
         int rc = ws_http_feed(&h, (uint8_t *)head, (size_t)len);
-        CHECK_INT(rc, i == 11 ? len : WS_ERR_HTTP_VERSION);
-        CHECK_INT(h.pos, i == 11 ? len : 13);
+        int is_fine = i == 10 || i == 11;
+        CHECK_INT(rc, is_fine ? len : WS_ERR_HTTP_VERSION);
+        CHECK_INT(h.pos, is_fine ? len : 13);
     }
 }
 
@@ -409,6 +416,78 @@ test_terminal(void)
     CHECK_INT(ws_http_feed(&h, good, 1), WS_ERR_HTTP_LINE);
 }
 
+/* interim_pass feeds |count| interim responses of |len| bytes each, whole and
+ * byte by byte; all of them are passed over. */
+static void
+interim_pass(struct ws_http *h, const char *head, unsigned count)
+{
+    size_t len = strlen(head);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *copy = guard_copy(head, len);
+        for (size_t n = i % 2 == 0 ? len : 1; n < len; n++) {
+            CHECK_INT(ws_http_feed(h, copy, n), 0);
+        }
+        CHECK_INT(ws_http_feed(h, copy, len), len);
+        guard_free(copy, len);
+        CHECK_INT(ws_http_interim(h), 1);
+        CHECK_INT(h->interim, i + 1);
+        CHECK_INT(h->pos, 0);
+    }
+}
+
+/* test_interim: 1xx but 101 are passed over, so many of them, and no more bytes
+ * than one head may have. */
+static void
+test_interim(void)
+{
+    static const char early[] =
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    struct ws_http h;
+    for (unsigned status = 100; status < 1000; status++) {
+        char head[50];
+        int len = snprintf(head, sizeof(head), "HTTP/1.1 %u\r\n\r\n", status);
+        check_context("status %u", status);
+        ws_http_init(&h, 1);
+        CHECK_INT(ws_http_feed(&h, (uint8_t *)head, (size_t)len), len);
+        CHECK_INT(ws_http_interim(&h), status < 200 && status != 101);
+    }
+    check_context("a request");
+    ws_http_init(&h, 0);
+    CHECK_INT(ws_http_feed(&h, (const uint8_t *)REQ "\r\n\r\n", 18), 18);
+    CHECK_INT(ws_http_interim(&h), 0);
+
+    check_context("as many as may be");
+    ws_http_init(&h, 1);
+    interim_pass(&h, early, WS_HTTP_INTERIM_MAX);
+    CHECK_INT(h.max, WS_HTTP_HEAD_MAX - 8 * strlen(early));
+    CHECK_INT(ws_http_feed(&h, (const uint8_t *)"HTTP/1.1 101\r\n\r\n", 16),
+              16);
+    CHECK_INT(ws_http_interim(&h), 0);
+
+    check_context("one more");
+    ws_http_init(&h, 1);
+    interim_pass(&h, early, WS_HTTP_INTERIM_MAX);
+    size_t len = strlen(early);
+    CHECK_INT(ws_http_feed(&h, (const uint8_t *)early, len), len);
+    CHECK_INT(ws_http_interim(&h), WS_ERR_HTTP_INTERIM);
+    CHECK_INT(ws_http_feed(&h, (const uint8_t *)early, len),
+              WS_ERR_HTTP_INTERIM);
+
+    check_context("all heads together");
+    char *large = malloc(WS_HTTP_HEAD_MAX);
+    size_t most = WS_HTTP_HEAD_MAX - 16;
+    for (int more = 0; more < 2; more++) {
+        memset(large, 'a', WS_HTTP_HEAD_MAX);
+        memcpy(large, "HTTP/1.1 100 ", 13);
+        memcpy(large + most - 4 + more, "\r\n\r\n", 5);
+        ws_http_init(&h, 1);
+        interim_pass(&h, large, 1);
+        CHECK_INT(ws_http_feed(&h, (const uint8_t *)"HTTP/1.1 101\r\n\r\n", 16),
+                  more ? WS_ERR_HTTP_TOO_LARGE : 16);
+    }
+    free(large);
+}
+
 /* test_vectors: the reader of the vectors reads what vectors.h says. */
 static void
 test_vectors(void)
@@ -444,15 +523,11 @@ test_vectors(void)
 }
 
 static const struct test tests[] = {
-    {"vectors", test_vectors},
-    {"requests", test_requests},
-    {"responses", test_responses},
-    {"changed", test_changed},
-    {"places", test_places},
-    {"versions", test_versions},
-    {"statuses", test_statuses},
-    {"terminal", test_terminal},
-    {NULL, NULL},
+    {"vectors", test_vectors},     {"requests", test_requests},
+    {"responses", test_responses}, {"changed", test_changed},
+    {"places", test_places},       {"versions", test_versions},
+    {"statuses", test_statuses},   {"terminal", test_terminal},
+    {"interim", test_interim},     {NULL, NULL},
 };
 
 const struct suite suite_http = {"http", tests};

@@ -1388,8 +1388,93 @@ test_append(void)
     free(bytes);
 }
 
+/* While room is lent nobody else fills it: the ring goes on elsewhere, and the
+ * spare does not get the block. */
+static void
+test_lent_room(void)
+{
+    struct meter m;
+    struct ws_spare spare = {NULL, NULL};
+    struct probe p;
+    uint8_t *ptr, want[300];
+    size_t len;
+
+    meter_init(&m);
+    probe_init(&p, &m, &spare, 4096);
+    for (int unread = 0; unread < 2; unread++) {
+        check_context("with %d bytes unread", unread * 100);
+        probe_read(&p, 2, 300, 7);
+        stream_fill(want, 300, 0, 7);
+        probe_consume(&p, unread ? 200 : 300);
+        struct ws_block *b = ws_ring_block(&p.ring);
+        ws_block_lend(b);
+        CHECK_INT(ws_ring_reserve(&p.ring, 2, &ptr, &len), 0);
+        CHECK(ws_ring_block(&p.ring) != b);
+        CHECK(ws_ring_check(&p.ring));
+        CHECK_BYTES(b->data, want, 300);
+        if (unread) {
+            CHECK_INT(ws_ring_len(&p.ring), 100);
+            CHECK_BYTES(ws_ring_peek(&p.ring), want + 200, 100);
+            probe_consume(&p, 100);
+        }
+        ws_block_unlend(b);
+        CHECK(ws_block_is_unique(b));
+        ws_block_decref(b);
+        /* The other one settles while it is lent. */
+        b = ws_ring_block(&p.ring);
+        ws_block_lend(b);
+        probe_settle(&p);
+        CHECK(ws_spare_take(&spare, 4096) == NULL);
+        ws_block_unlend(b);
+        CHECK(ws_block_is_unique(b));
+        ws_block_decref(b);
+    }
+    probe_free(&p);
+    ws_spare_clear(&spare);
+    CHECK_INT(m.alive, 0);
+}
+
+/* With slack a large frame is not moved for what comes right behind it. */
+static void
+test_slack(void)
+{
+    struct meter m;
+    struct ws_spare spare = {NULL, NULL};
+    struct ws_ring ring;
+    uint8_t *ptr;
+    size_t len, have = 0;
+
+    meter_init(&m);
+    ws_ring_init(&ring, &m.mem, &spare, 4096);
+    ring.slack = 1000;
+    while (have < 20000) {
+        CHECK_INT(ws_ring_reserve(&ring, 20000, &ptr, &len), 0);
+        CHECK(have + len <= 21000);
+        size_t n = len < 20000 - have ? len : 20000 - have;
+        ws_ring_commit(&ring, n);
+        have += n;
+    }
+    const uint8_t *frame = ws_ring_peek(&ring);
+    CHECK_INT(ws_ring_reserve(&ring, 20000, &ptr, &len), 0);
+    CHECK(len >= 1000);
+    CHECK(ptr == frame + 20000);
+    ws_ring_commit(&ring, 600);
+    ws_ring_consume(&ring, 20000);
+    CHECK_INT(ws_ring_len(&ring), 600);
+    CHECK(ws_ring_check(&ring));
+    ws_ring_free(&ring);
+    /* A proven one gets it at once. */
+    CHECK_INT(ws_ring_reserve(&ring, 20000, &ptr, &len), 0);
+    CHECK(len >= 20000 && len <= 21000);
+    ws_ring_free(&ring);
+    ws_spare_clear(&spare);
+    CHECK_INT(m.alive, 0);
+}
+
 static const struct test tests[] = {
     {"init", test_init},
+    {"lent room", test_lent_room},
+    {"slack behind a large frame", test_slack},
     {"append", test_append},
     {"the checker sees", test_check},
     {"an idle ring owns no block", test_idle},

@@ -60,10 +60,20 @@ is_token(const uint8_t *p, size_t len)
 }
 
 static int
-is_text(const uint8_t *p, size_t len)
+is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* is_text allows folds where |folds|. */
+static int
+is_text(const uint8_t *p, size_t len, int folds)
 {
     for (size_t i = 0; i < len; i++) {
-        if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f)
+        if (folds && i + 3 < len && p[i] == '\r' && p[i + 1] == '\n' &&
+            is_blank(p[i + 2]))
+            i += 2;
+        else if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f)
             return 0;
     }
     return 1;
@@ -86,25 +96,30 @@ span_check(struct ws_http_span s, size_t pos)
     return pos + s.len;
 }
 
+/* blanks_skip returns where the blanks at |pos| end; also folds, where |folds|.
+ */
 static size_t
-blanks_skip(const uint8_t *head, size_t pos)
+blanks_skip(const uint8_t *head, size_t pos, int folds)
 {
-    while (head[pos] == ' ' || head[pos] == '\t') {
-        pos++;
+    while (is_blank(head[pos]) ||
+           (folds && head[pos] == '\r' && head[pos + 1] == '\n' &&
+            is_blank(head[pos + 2]))) {
+        pos += is_blank(head[pos]) ? 1 : 3;
     }
     return pos;
 }
 
 static size_t
-field_check(const struct ws_http_field *f, const uint8_t *head, size_t pos)
+field_check(const struct ws_http_field *f, const uint8_t *head, size_t pos,
+            int folds)
 {
     pos = span_check(f->name, pos);
     MUST(is_token(head + f->name.off, f->name.len));
-    pos = blanks_skip(head, text_check(head, pos, ":"));
+    pos = blanks_skip(head, text_check(head, pos, ":"), folds);
     pos = span_check(f->value, pos);
-    MUST(is_text(head + f->value.off, f->value.len));
-    MUST(f->value.len == 0 || (head[pos - 1] != ' ' && head[pos - 1] != '\t'));
-    return text_check(head, blanks_skip(head, pos), "\r\n");
+    MUST(is_text(head + f->value.off, f->value.len, folds));
+    MUST(f->value.len == 0 || !is_blank(head[pos - 1]));
+    return text_check(head, blanks_skip(head, pos, folds), "\r\n");
 }
 
 /* head_check writes the |len| bytes of |head| once more, so to speak, from what
@@ -122,11 +137,13 @@ head_check(const struct ws_http *h, const uint8_t *head, size_t len)
         if (head[pos] == ' ')
             pos++;
         pos = span_check(h->reason, pos);
-        MUST(is_text(head + h->reason.off, h->reason.len));
+        MUST(is_text(head + h->reason.off, h->reason.len, 0));
     }
     else {
+        if (head[0] == '\r')
+            pos = text_check(head, 0, "\r\n");
         pos = text_check(head, span_check(h->method, pos), " ");
-        MUST(is_token(head, h->method.len));
+        MUST(is_token(head + h->method.off, h->method.len));
         pos = text_check(head, span_check(h->target, pos), " ");
         MUST(h->target.len != 0);
         for (size_t i = 0; i < h->target.len; i++) {
@@ -136,11 +153,12 @@ head_check(const struct ws_http *h, const uint8_t *head, size_t len)
         pos = span_check(h->version, pos);
     }
     MUST(h->version.len == 8);
-    text_check(head, h->version.off, "HTTP/1.1");
+    text_check(head, h->version.off,
+               head[h->version.off + 7] == '0' ? "HTTP/1.0" : "HTTP/1.1");
     pos = text_check(head, pos, "\r\n");
     MUST(h->field_count <= WS_HTTP_FIELDS_MAX);
     for (size_t i = 0; i < h->field_count; i++) {
-        pos = field_check(&h->fields[i], head, pos);
+        pos = field_check(&h->fields[i], head, pos, h->is_response);
     }
     pos = text_check(head, pos, "\r\n");
     MUST(pos == len && len == h->pos && len <= WS_HTTP_HEAD_MAX);

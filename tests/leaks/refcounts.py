@@ -47,7 +47,7 @@ def build(python: str) -> dict[str, str]:
     # The pure-Python multidict serves any interpreter.
     env = dict(os.environ, PICOWS_C_DEBUG="1", MULTIDICT_NO_EXTENSIONS="1", PYTHONPATH=str(LIB))
     if not (LIB / "setuptools").exists():
-        packages = ["multidict", "aiohappyeyeballs", "setuptools", "typing-extensions"]
+        packages = ["multidict", "setuptools", "typing-extensions"]
         pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(LIB), *packages]
         subprocess.run([*pip, "--disable-pip-version-check"], check=True)
     command = [python, "setup.py", "-q", "build_ext", "--force", "--build-lib", str(LIB)]

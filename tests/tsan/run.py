@@ -33,8 +33,8 @@ def build(python: str) -> dict[str, str]:
     lib = OUT / "lib"
     lib.mkdir(parents=True, exist_ok=True)
     env = dict(os.environ, TSAN_OPTIONS="report_bugs=0", PICOWS_C_DEBUG="1")
-    if not (lib / "aiohappyeyeballs").exists():
-        packages = ["multidict", "aiohappyeyeballs", "setuptools"]
+    if not (lib / "multidict").exists():
+        packages = ["multidict", "setuptools"]
         pip = [python, "-m", "pip", "install", "-q", "--target", str(lib), *packages]
         subprocess.run([*pip, "--disable-pip-version-check"], check=True, env=env)
     env["PYTHONPATH"] = str(lib)

@@ -172,4 +172,5 @@ async def servers() -> None:
         left: int = await server.close_gracefully(WSCloseCode.GOING_AWAY, 5, "bye")
         print(stats.open, stats.pending, left)
     await ws_create_server(own_answer, "127.0.0.1", 0, subprotocols=("v2",))
+    await ws_create_server(Listener, "127.0.0.1", 0)
     await ws_create_unix_server(own_answer, "/run/ws.sock", mode=0o660)

@@ -19,6 +19,7 @@ OF_CONNECT = (
     "sock",
     "all_errors",
     "ssl_context an int",
+    "ssl_context for ws",
     "a url in bytes",
     "a url that is None",
 )

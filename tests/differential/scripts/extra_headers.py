@@ -4,6 +4,7 @@ from kit import IMPATIENCE, accepting, outcome, raw_server, recorder, without_po
 from multidict import CIMultiDict
 
 DIFFERS = {
+    "handshake-headers": ["a second Upgrade", "a subprotocol", "permessage-deflate"],
     "headers-wrong-type": ["int value", "bytes name", "int"],
     "injection": ["CR LF in a value", "LF in a value", "NUL in a value", "CR LF in a name"],
     "header-name": ["a space in a name", "an empty name"],
@@ -23,6 +24,8 @@ CASES = {
     "host in lower case": {"host": "example.com:81"},
     "another Origin": {"Origin": "https://example.com"},
     "a second Upgrade": {"upgrade": "h2c"},
+    "a subprotocol": {"Sec-WebSocket-Protocol": "chat"},
+    "permessage-deflate": {"Sec-WebSocket-Extensions": "permessage-deflate"},
     "empty value": {"X-One": ""},
     "not ASCII": {"X-One": "höhe"},
     "int value": {"X-One": 1},

@@ -9,6 +9,7 @@ DIFFERS = {
     "error-body": ["raises", "raises a TypeError", "returns an object", "returns a class"],
     "content-length": ["503 without a body", "a redirect"],
     "error-logged": ["raises: logged"],
+    "listener-beside": ["200 with a listener", "200 with a listener: without upgrade"],
 }
 
 

@@ -5,6 +5,8 @@ from wire import request_bytes
 
 DIFFERS = {
     "head-request": ["HEAD"],
+    "other-methods": ["OPTIONS", "POST"],
+    "http-1-0": ["a page in HTTP/1.0"],
     "response-reused": ["the same response again"],
     "content-length": ["a redirect"],
 }
@@ -42,4 +44,7 @@ async def main(ws, log):
 
     async with serving(ws, lambda _: ws.WSUpgradeResponseWithListener(kept, None)) as port:
         log("the same response again", await answer_of(port, get("/kept")))
+        for method in ("OPTIONS", "POST"):
+            log(method, (await answer_of(port, get("/kept", method)))[0])
+        log("a page in HTTP/1.0", (await answer_of(port, b"GET /kept HTTP/1.0\r\n\r\n"))[0])
         log("HEAD", (await answer_of(port, get("/kept", "HEAD")))[0])

@@ -8,7 +8,13 @@ from kit import ROLES, TEXT, link, recorder
 
 DIFFERS = {
     "logger-names": ["client: the library's prefix", "server: the library's prefix"],
-    "error-logged": ["server: on_ws_connected raises: with a traceback"],
+    "error-logged": [
+        "server: on_ws_connected raises: with a traceback",
+        "client: on_ws_connected raises: with a traceback",
+        "client: on_ws_frame raises: with a traceback",
+        "client: on_ws_disconnected raises: with a traceback",
+    ],
+    "peer-errors": ["client: a broken frame", "server: a broken frame"],
 }
 
 

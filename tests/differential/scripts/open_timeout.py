@@ -18,7 +18,7 @@ async def main(ws, log):
             connecting = ws.ws_connect(
                 ws.WSListener,
                 f"{scheme}://localhost:{port}/",
-                ssl_context=context,
+                ssl_context=context if scheme == "wss" else None,
                 websocket_handshake_timeout=0.2,
                 **ours(ws, open_timeout=0.3),
             )

@@ -5,9 +5,12 @@ from wire import read_head
 
 DIFFERS = {
     "status-line": ["520", "999", "no phrase"],
+    "interim": ["404 after a 103", "404 after a 103: head", "404 after a 103: body"],
     "http-version-case": ["http/1.1 in lower case"],
+    "http-1-0": ["HTTP/1.0"],
+    "refusal-content": ["404 in chunks: body"],
+    "folded": ["a folded header"],
     "partial-response": [
-        "a folded header",
         "a header without colon",
         "a space before the colon",
         "a header with NUL",
@@ -22,6 +25,7 @@ ANSWERS = {
     "404 with half a body": b"HTTP/1.1 404 Not Found\r\nContent-Length: 30\r\n\r\nno",
     "404 in chunks": b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "503 with two of a header": b"HTTP/1.1 503 Service Unavailable\r\nA: 1\r\nA: 2\r\n\r\n",
+    "404 after a 103": b"HTTP/1.1 103 Early Hints\r\nA: 1\r\n\r\nHTTP/1.1 404 Not Found\r\n\r\n",
     "304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
     "520": b"HTTP/1.1 520 Web Server Returned an Unknown Error\r\n\r\n",
     "999": b"HTTP/1.1 999 Request Denied\r\n\r\n",

@@ -15,6 +15,14 @@ DIFFERS = {
     "http-limits": ["129 headers", "a head of 17 KiB"],
     "key-once": ["two keys"],
     "head-request": ["HEAD: the factory saw"],
+    "other-methods": ["POST", "get in lower case"],
+    "http-1-0": ["HTTP/1.0: the factory saw"],
+    "target": [
+        "an absolute target: the factory saw",
+        "a target without a slash",
+        "a target without a slash: the factory saw",
+    ],
+    "empty-line": ["an empty line first", "an empty line first: the factory saw"],
     "bare-lf": ["line ends without CR"],
 }
 
@@ -36,6 +44,9 @@ def added(*lines):
 REQUESTS = {
     "good": request_bytes(),
     "a path with a query": request_bytes("/a/b?c=%20"),
+    "an absolute target": request_bytes("http://example.com/a?b"),
+    "a target without a slash": request_bytes("a"),
+    "an empty line first": b"\r\n" + request_bytes(),
     "headers in lower case": changed((b"Upgrade: websocket", b"upgrade: websocket")),
     "Connection: keep-alive, Upgrade": request_bytes(Connection="keep-alive, Upgrade"),
     "Connection: close": request_bytes(Connection="close"),

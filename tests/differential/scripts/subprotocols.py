@@ -1,8 +1,11 @@
-"""Subprotocols by hand, as picows has them: through the factory and the headers."""
+"""Subprotocols as picows has them on a server, through the factory; a client of ours has an option.
+
+That a client's header is refused is a step of extra_headers.py.
+"""
 
 from kit import recorder, serving
 
-OFFER = {"Sec-WebSocket-Protocol": "mail, chat"}
+OFFER = {"extra_headers": {"Sec-WebSocket-Protocol": "mail, chat"}}
 
 
 async def main(ws, log):
@@ -16,7 +19,8 @@ async def main(ws, log):
     async with serving(ws, factory) as port:
         client = recorder(ws)
         url = f"ws://127.0.0.1:{port}/"
-        transport, _ = await ws.ws_connect(lambda: client, url, extra_headers=OFFER)
+        offer = {"subprotocols": ["mail", "chat"]} if ws.__name__ == "picows_c" else OFFER
+        transport, _ = await ws.ws_connect(lambda: client, url, **offer)
         log("the client sees", transport.response.headers["Sec-WebSocket-Protocol"])
         transport.disconnect()
         log("events", [await client.until("disconnected"), await server.until("disconnected")])
