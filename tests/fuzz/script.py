@@ -300,3 +300,51 @@ class Peer:
             for error in done:
                 if isinstance(error, Exception) and not isinstance(error, OSError):
                     raise error
+
+
+class Tunnel:
+    """An HTTPS proxy that asks for nothing: CONNECT, then bytes both ways."""
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.server: Any = None
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    async def listen(self) -> int:
+        """Begin; return the port."""
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
+        port: int = self.server.sockets[0].getsockname()[1]
+        return port
+
+    async def close(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+            await self.server.wait_closed()
+
+    async def _serve(self, reader: Any, writer: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        writers = [writer]
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            port = int(head.split()[1].rpartition(b":")[2])
+            back, forth = await asyncio.open_connection("127.0.0.1", port)
+            writers.append(forth)
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await asyncio.gather(self._pipe(reader, forth), self._pipe(back, writer))
+        except (OSError, EOFError, AttributeError, RuntimeError, asyncio.CancelledError):
+            pass  # one of both has ended
+        finally:
+            for each in writers:
+                each.transport.abort()
+            self.tasks.discard(task)
+
+    async def _pipe(self, reader: Any, writer: Any) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()

@@ -15,10 +15,13 @@ import os
 import random
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any, Callable
 
-from script import Peer, payload_of
-from wireparse import CONTINUATION, DATA, PING, Inflater, WireError
+import hooks
+from moves import Moves, codes, entries
+from script import Peer, Tunnel, payload_of
+from wireparse import CONTINUATION, DATA, PING, Inflater, must
 
 import picows_c
 from picows_c import WSCloseCode, WSListener, WSMsgType, WSProtocolError
@@ -26,16 +29,11 @@ from picows_c.poller import poller_of
 
 # What a wrong argument may raise.
 REFUSALS = (TypeError, ValueError, OverflowError, BufferError)
-PATIENCE = 90.0
+PATIENCE = 30.0
 
 
 class Planned(Exception):
     """Raised by a callback on purpose."""
-
-
-def must(cond: object, what: str) -> None:
-    if not cond:
-        raise WireError(what)
 
 
 class Sneaky:
@@ -87,6 +85,8 @@ class Connection(WSListener):
         # Whether the library sends pings among ours.
         self.others_ping = bool(session.options["enable_auto_ping"])
         self.delivered: list[tuple[int, bytes, bool]] = []
+        # So many of them came from the peer alone.
+        self.trusted = 1 << 60
         self.kept: list[Kept] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.in_message = False
@@ -95,8 +95,14 @@ class Connection(WSListener):
         self.is_finishing = False
         self.depth = 0
         self.lively = self.rng.random()
+        if session.moves.acts:
+            self.lively = max(self.lively, 0.6)
         self.raises = self.rng.random() < 0.1
         self.gone = asyncio.Event()
+        # What the moves need, and whether the stream has another protocol.
+        self.stream: Any = None
+        self.protocol: Any = None
+        self.is_orphan = False
 
     def note(self, what: str) -> None:
         self.session.note(f"{self.number}: {what}")
@@ -106,6 +112,8 @@ class Connection(WSListener):
     def on_ws_connected(self, transport: Any) -> None:
         self.connected += 1
         self.transport = transport
+        self.stream = transport.underlying_transport
+        self.protocol = self.stream.get_protocol()
         self.note("on_ws_connected")
         self.some_calls("connected")
 
@@ -181,6 +189,8 @@ class Connection(WSListener):
 
     def call(self, where: str) -> None:
         """Make one random call on the transport, or on what it handed out."""
+        if self.session.moves.take(self, where):
+            return
         calls: list[tuple[int, Callable[[], object]]] = [
             (10, self.send_data),
             (3, self.send_reused),
@@ -211,8 +221,20 @@ class Connection(WSListener):
             self.sneak,
         ):
             return
+        if self.session.moves.hook is not None and chosen == self.sneak:
+            return  # it is noted behind what is sent from inside of it
         self.note(f"call {name} in {where}")
-        chosen()
+        with self.may_be_lost():
+            chosen()
+
+    @contextlib.contextmanager
+    def may_be_lost(self) -> Iterator[None]:
+        """Allow for a connection that is lost inside of TLS, which is inside of the call."""
+        try:
+            yield
+        except ConnectionResetError:
+            if self.session.moves.hook is None or not self.disconnected:
+                raise
 
     def message(self) -> tuple[int, bool, bytes]:
         if self.in_message:
@@ -247,19 +269,20 @@ class Connection(WSListener):
                 payload = kept.shows[kept.begin :]
         self.note(f"send {opcode} {len(payload)} fin={fin}")
         argument = self.argument(opcode, payload)
+        # (Before it is sent: what TLS sends from inside of that comes behind it.)
+        self.note_sent(opcode, payload, fin)
         if self.rng.random() < 0.5 and fin:
             self.transport.send(opcode, argument)
         else:
             self.transport.send(opcode, argument, fin)
-        self.note_sent(opcode, payload, fin)
 
     def send_reused(self) -> None:
         opcode, fin, payload = self.message()
         offset = self.rng.choice([14, 15, 20, 100])
         buffer = bytearray(offset) + payload
         self.note(f"send_reuse {opcode} {len(payload)} fin={fin}")
-        self.transport.send_reuse_external_bytearray(opcode, buffer, offset, fin)
         self.note_sent(opcode, payload, fin)
+        self.transport.send_reuse_external_bytearray(opcode, buffer, offset, fin)
 
     def note_sent(self, opcode: int, payload: bytes, fin: bool) -> None:
         self.sent.append((int(opcode), payload, fin))
@@ -267,8 +290,8 @@ class Connection(WSListener):
 
     def send_ping(self) -> None:
         payload = self.rng.randbytes(self.rng.choice([0, 1, 124, 125]))
-        self.transport.send_ping(payload or None)
         self.pings.append(payload)
+        self.transport.send_ping(payload or None)
 
     def close(self) -> None:
         code = self.rng.choice([1000, 1001, 1011, 3000, 4999, WSCloseCode.NO_INFO])
@@ -465,19 +488,21 @@ class Connection(WSListener):
         if transport is not None:
             self.note("finish")
             transport.resume_reading()
+            self.session.moves.finish(self)
             how = rng.choice([0, 0, 0, 1, 1, 1, 2, 3, 4])
-            if how == 0:
-                transport.send_close(1000)
-            elif how == 1:
-                self.was_dropped |= self.session.is_loops_tls
-                transport.disconnect()
-            elif how == 2:
-                self.was_dropped = True
-                transport.disconnect(False)
-            elif how == 3:
-                peer.writer.close()
-            else:
-                peer.reset()
+            with self.may_be_lost():
+                if how == 0:
+                    transport.send_close(1000)
+                elif how == 1:
+                    self.was_dropped |= self.session.is_loops_tls
+                    transport.disconnect()
+                elif how == 2:
+                    self.was_dropped = True
+                    transport.disconnect(False)
+                elif how == 3:
+                    peer.writer.close()
+                else:
+                    peer.reset()
             transport.resume_reading()
 
     def checked_after(self) -> None:
@@ -493,7 +518,7 @@ class Connection(WSListener):
         peer = self.peer
         for kept in self.kept:
             kept.check()
-        count = len(self.delivered)
+        count = min(len(self.delivered), self.trusted)
         if peer.is_broken:
             count = min(count, len(peer.valid))
         must(self.delivered[:count] == peer.valid[:count], "delivered is not what the peer sent")
@@ -512,13 +537,17 @@ class Connection(WSListener):
         if not self.others_ping:
             pings = [frame.payload for frame in got if frame.opcode == PING]
             must(pings == self.pings[: len(pings)], "pings")
-        was_dropped = self.was_dropped or self.session.overflow.seen
+        # (The short one can end what is still being sent.)
+        was_dropped = self.was_dropped or self.session.options["close_timeout"] < 1
+        was_dropped |= self.session.overflow.seen
         if peer.clean_end and not peer.parser.compressed and not was_dropped:
             cause = self.transport.disconnect_cause if self.transport else None
             kinds = picows_c.WSDisconnectKind
             if cause is not None and cause.kind in (kinds.PEER_CLOSE, kinds.LOCAL_CLOSE):
                 must(not peer.parser.rest, f"the stream ends inside a frame: {cause}")
 
+
+entries.update(codes(Connection))
 
 LOGGER = logging.getLogger("picows_c.fuzz")
 LOGGER.setLevel(logging.WARNING)
@@ -551,6 +580,10 @@ class Session:
         self.role = rng.choice(["server", "client"])
         self.is_tls = rng.random() < 0.3
         self.way = rng.choice(["auto", "auto", "loop"])
+        self.moves = Moves(self)
+        if self.moves.hook is not None:
+            # The loops' own TLS breaks where it is entered twice.
+            self.is_tls, self.way = True, "auto"
         # asyncio's and uvloop's TLS drops what waits when the peer sends behind our close_notify.
         self.is_loops_tls = self.is_tls and self.way == "loop"
         self.count = rng.choice([1, 1, 2, 3])
@@ -593,7 +626,9 @@ class Session:
                     "permessage-deflate; server_max_window_bits=10; client_max_window_bits=11",
                 ]
             )
+        self.contexts = self.moves.contexts(certificates)
         self.note(f"{self.role} tls={self.is_tls} count={self.count} {self.options}")
+        self.note(str(self.moves))
 
     def note(self, what: str) -> None:
         self.log.append(what)
@@ -607,9 +642,20 @@ class Session:
     async def run(self) -> None:
         """Run all connections to their end."""
         loop = asyncio.get_running_loop()
+        if self.moves.in_threads:
+            self.moves.run_threads(self.certificates)
+            return
         self.connections = [Connection(self, number) for number in range(self.count)]
         run = self._run_server if self.role == "server" else self._run_client
-        await run()
+        hooks.running = self.moves
+        try:
+            await run()
+            await self._ended(loop)
+        finally:
+            hooks.running = None
+
+    async def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at what came of it."""
         for connection in self.connections:
             for task in connection.tasks:
                 if connection.rng.random() < 0.5:
@@ -626,6 +672,7 @@ class Session:
             connection.checked_after()
             connection.compare()
         await self._settled(loop)
+        self.moves.check()
         # Frames may be freed on any thread.
         kept = [kept for connection in self.connections for kept in connection.kept]
         for connection in self.connections:
@@ -647,6 +694,7 @@ class Session:
         for handle in getattr(loop, "_scheduled", ()):
             owner = getattr(handle._callback, "__self__", None)
             ours = type(owner).__module__.startswith("picows_c")
+            ours = ours and not self.moves.may_outlive()
             must(handle.cancelled() or not ours, f"a timer is left: {handle!r}")
 
     async def _connection(self, connection: Connection, opened: Any) -> None:
@@ -682,7 +730,7 @@ class Session:
             lambda request: next(waiting),
             "127.0.0.1",
             0,
-            ssl=self.certificates.server if self.is_tls else None,
+            ssl=self.contexts[0] if self.is_tls else None,
             **self.options,
         )
         port = server.sockets[0].getsockname()[1]
@@ -728,7 +776,11 @@ class Session:
         scheme = "wss" if self.is_tls else "ws"
         options = dict(self.options)
         if self.is_tls:
-            options["ssl_context"] = self.certificates.client
+            options["ssl_context"] = self.contexts[1]
+        tunnel = Tunnel(self.certificates.server)
+        if self.moves.is_proxied:
+            options["proxy"] = f"https://127.0.0.1:{await tunnel.listen()}"
+            options["proxy_ssl_context"] = self.contexts[2]
         running = []
         try:
             for connection in self.connections:
@@ -740,7 +792,17 @@ class Session:
                     )
                 )
                 peer = connection.peer
-                peer.reader, peer.writer = await asyncio.wait_for(queue.get(), PATIENCE)
+                arriving = asyncio.ensure_future(queue.get())
+                await asyncio.wait(
+                    [connecting, arriving], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not arriving.done():
+                    arriving.cancel()
+                    connecting.cancel()
+                    error = (await asyncio.gather(connecting, return_exceptions=True))[0]
+                    must(self.moves.may_fail(error), f"nobody came: {error!r}")
+                    continue
+                peer.reader, peer.writer = arriving.result()
                 running.append(
                     asyncio.ensure_future(self._client(connection, connecting, peer.accept()))
                 )
@@ -749,6 +811,7 @@ class Session:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            await tunnel.close()
             server.close()
             await server.wait_closed()
 

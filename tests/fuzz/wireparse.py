@@ -13,6 +13,11 @@ class WireError(AssertionError):
     """The endpoint broke the protocol."""
 
 
+def must(cond: object, what: str) -> None:
+    if not cond:
+        raise WireError(what)
+
+
 class Frame(NamedTuple):
     opcode: int
     payload: bytes
