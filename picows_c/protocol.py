@@ -333,11 +333,13 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
     ) -> None:
         """Tell the listener of its exception; the first that ends us is kept for the waiter."""
         transport, listener = self.transport, self.listener
-        assert transport is not None
-        assert listener is not None
+        self._is_invalid_text = invalid_text
+        if transport is None or listener is None:
+            # A nested event loop has told of the loss already, from inside of the callback.
+            self._log_callback_error(error, where)
+            return
         if ends:
             transport._note_error(error)
-        self._is_invalid_text = invalid_text
         try:
             listener.on_ws_error(transport, error, where)
         except EXITS:
@@ -362,7 +364,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
         error: Optional[BaseException],
     ) -> None:
         transport = self.transport
-        assert transport is not None
+        if transport is None:
+            return  # lost meanwhile
         try:
             sent = WSCloseCode(code)
             transport.send_close(sent, _fit_reason(reason))
@@ -596,7 +599,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
 
     def _arm(self, seconds: Optional[float], callback: Any) -> None:
         self._disarm()
-        if seconds is not None:
+        # (It may have been lost inside of what the timer is about.)
+        if seconds is not None and self._underlying is not None:
             self._timer = self._loop.call_later(seconds, callback)
 
     def _disarm(self) -> None:

@@ -79,7 +79,7 @@ poller_serve_stream(PollerObject *p, StreamObject *s, uint64_t token,
     uint32_t busy_us = s->busy_us;
     int had = 0;
 
-    if (WS_UNLIKELY(s->serving)) {
+    if (WS_UNLIKELY(pyws_stream_is_busy(s))) {
         s->muted = 1;
         s->missed |= bits & (WS_POLL_HUP | WS_POLL_ERR);
         return pyws_watch_bits(&p->base.watch, (uint32_t)token, WS_POLL_HUP);
@@ -341,8 +341,12 @@ poller_serve_all(PollerObject *p, struct pyws_budget *budget)
     if (rc == 0 && w->poll >= 0) {
         rc = poller_serve_events(p, budget);
     }
-    /* What is left of the budget goes round among those who still wait. */
-    while (rc == 0 && w->pending_len > 0 && pyws_budget_is_left(budget)) {
+    /* What is left of the budget goes round among those who still wait, unless
+     * they wait for something else. */
+    int frames = budget->frames + 1;
+    while (rc == 0 && w->pending_len > 0 && pyws_budget_is_left(budget) &&
+           budget->frames < frames) {
+        frames = budget->frames;
         rc = poller_serve_pending(p, budget);
     }
     return rc;

@@ -500,6 +500,25 @@ stream_unmute(StreamObject *s)
 }
 
 int
+pyws_stream_is_busy(const StreamObject *s)
+{
+    return s->serving || s->writing ||
+           (s->tls != NULL && pyws_tls_is_busy(s->tls));
+}
+
+int
+pyws_stream_back(StreamObject *s)
+{
+    if (WS_LIKELY(!s->muted) || pyws_stream_is_busy(s)) {
+        return 0;
+    }
+    if (stream_unmute(s) < 0) {
+        return -1;
+    }
+    return stream_has_more(s) ? pyws_stream_pend(s) : 0;
+}
+
+int
 pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
                   int *got)
 {

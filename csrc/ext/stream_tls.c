@@ -110,6 +110,23 @@ stream_catch_up_tls(StreamObject *s)
     return WS_UNLIKELY(s->tls_retries) ? pyws_tls_retry(s->tls) : 0;
 }
 
+/* Ends a write that gave |rc|.  Where the connection was lost inside of it
+ * nothing is sent, which is no error of the caller's. */
+static int
+stream_wrote_tls(StreamObject *s, int rc)
+{
+    s->writing = 0;
+    if (rc < 0 && s->tls == NULL &&
+        PyErr_ExceptionMatches(PyExc_ConnectionResetError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    if (rc < 0 || pyws_stream_back(s) < 0) {
+        return -1;
+    }
+    return pyws_stream_waiting(s) > 0 ? pyws_stream_queued(s) : 0;
+}
+
 int
 pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out)
 {
@@ -129,8 +146,7 @@ pyws_stream_send_tls(StreamObject *s, const struct pyws_out *out)
         rc = total <= STREAM_SHORT ? stream_encrypt_short(s, out, total)
                                    : stream_encrypt_long(s, out, total);
     }
-    s->writing = 0;
-    return rc == 0 && pyws_stream_waiting(s) > 0 ? pyws_stream_queued(s) : rc;
+    return stream_wrote_tls(s, rc);
 }
 
 int
@@ -152,8 +168,7 @@ pyws_stream_write_tls(StreamObject *s, const uint8_t *p, size_t n)
         p += part;
         n -= part;
     }
-    s->writing = 0;
-    return rc == 0 && pyws_stream_waiting(s) > 0 ? pyws_stream_queued(s) : rc;
+    return stream_wrote_tls(s, rc);
 }
 
 /* ---- the end ---- */
@@ -176,7 +191,13 @@ pyws_stream_end_tls(StreamObject *s)
         s->tls_left = 1;
         return pyws_stream_update(s) < 0 ? -1 : pyws_stream_pend(s);
     }
-    return pyws_tls_end(s->tls) < 0 ? -1 : stream_flush_tls(s);
+    int rc = pyws_tls_end(s->tls) < 0 ? -1 : stream_flush_tls(s);
+    if (rc < 0 && s->tls == NULL &&
+        PyErr_ExceptionMatches(PyExc_ConnectionResetError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return rc < 0 ? -1 : pyws_stream_back(s);
 }
 
 /* What waited is encrypted: close_notify and the end, which were owed. */
@@ -226,6 +247,9 @@ stream_decrypt_frames(StreamObject *s, WSReaderObject *reader)
         reader->lent.block == block && block->data + reader->lent.at == room;
     ws_block_unlend(block);
     ws_block_decref(block);
+    if (rc == PYWS_TLS_DONE && s->fd < 0) {
+        rc = PYWS_TLS_AGAIN; /* nobody is there for it any more */
+    }
     if (rc != PYWS_TLS_DONE) {
         pyws_reader_take_back(reader);
     }

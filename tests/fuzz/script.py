@@ -115,7 +115,7 @@ class Peer:
             [
                 b"",
                 b"\x16\x03\x01\x02\x00",
-                b"GET / HTTP/1.0\r\n\r\n",
+                b"GET / HTTP/1.1\r\n\r\n",
                 b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
                 b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n",
                 b"GET / HTTP/1.1\r\n" + b"a" * 20000,
