@@ -26,11 +26,12 @@ class WSHandshakeError(WSError):
     """The opening handshake (RFC 6455, 4) failed.
 
     raw_header: the bytes of the peer's HTTP head as far as they came, without its final empty line.
-    raw_body: what follows the head. Of a response that is no 101 it is the content (RFC 9112, 6.3),
-        without the framing of chunks, and 64 KiB of it at most; where it does not say how long it
-        is, or does not end, what came until one second had passed without more. A redirect that is
-        followed is not waited for.
+    raw_body: what follows the head; at most 64 KiB.
     response: the parsed response, None where it could not be parsed.
+
+    Of a response that is no 101 raw_body is the content (RFC 9112, 6.3) without the framing of
+    chunks. Where the content does not say how long it is, or does not end, it is what came until
+    one second had passed without more. A redirect that is followed is not waited for.
     """
 
     def __init__(
