@@ -123,6 +123,8 @@ class Loop(asyncio.SelectorEventLoop):
     async def create_connection(  # type: ignore[override]
         self, factory: Any, *args: Any, **options: Any
     ) -> Any:
+        # The wire has no socket; that of the connection is a transport's to close.
+        options["sock"].close()
         self.protocol, self.wire = factory(), Wire()
         self.protocol.connection_made(self.wire)
         self.call_soon(self._agree)
