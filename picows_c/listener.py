@@ -134,8 +134,19 @@ def _check_plain(name: str, callback: Any) -> None:
 
 def check_bound(listener: WSListener) -> None:
     """Raise TypeError where a callback that is an attribute of the listener would never run."""
-    for name in CALLBACKS.intersection(getattr(listener, "__dict__", ())):
-        _check_plain(f"{name} of {type(listener).__qualname__}", vars(listener)[name])
+    kind = type(listener)
+    for name in CALLBACKS:
+        bound = getattr(listener, name, None)
+        if bound is not None and not _is_method(bound, getattr(kind, name, None)):
+            _check_plain(f"{name} of {kind.__qualname__}", bound)
+
+
+def _is_method(bound: Any, function: Any) -> bool:
+    """Return whether that is a method of this function.
+
+    (Asking an object for its __dict__ makes one, and each later call of its methods slower.)
+    """
+    return getattr(bound, "__func__", None) is function
 
 
 def check_factory(factory: Any) -> None:
@@ -179,5 +190,4 @@ def wrong_answer(answer: Any, wanted: str) -> TypeError:
 
 def rebinds(listener: WSListener, method: str) -> bool:
     """Return whether the listener has a method of its own in place of the default."""
-    own = getattr(type(listener), method) is not getattr(WSListener, method)
-    return own or method in getattr(listener, "__dict__", {})
+    return not _is_method(getattr(listener, method), getattr(WSListener, method))
