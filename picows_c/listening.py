@@ -483,7 +483,7 @@ class Listening:
         self._retries[acceptor] = self._loop.call_later(_ACCEPT_RETRY, again)
 
     def _accepted(self, fd: int, peername: Optional[tuple[Any, ...]]) -> Stream:
-        """Make a stream of a descriptor; where this raises it stays the acceptor's, who called.
+        """Make a stream of a descriptor; the acceptor, who called, closes both where this raises.
 
         peername: where the acceptor knows it.
         """

@@ -110,21 +110,26 @@ stream_catch_up_tls(StreamObject *s)
     return WS_UNLIKELY(s->tls_retries) ? pyws_tls_retry(s->tls) : 0;
 }
 
-/* Ends a write that gave |rc|.  Where the connection was lost inside of it
- * nothing is sent, which is no error of the caller's. */
+/* Ends a call into the filter that gave |rc|.  Where the connection was lost
+ * inside of it nothing is sent, which is no error of the caller's. */
 static int
-stream_wrote_tls(StreamObject *s, int rc)
+stream_left_tls(StreamObject *s, int rc)
 {
-    s->writing = 0;
     if (rc < 0 && s->tls == NULL &&
         PyErr_ExceptionMatches(PyExc_ConnectionResetError)) {
         PyErr_Clear();
         return 0;
     }
-    if (rc < 0 || pyws_stream_back(s) < 0) {
-        return -1;
-    }
-    return pyws_stream_waiting(s) > 0 ? pyws_stream_queued(s) : 0;
+    return rc < 0 ? -1 : pyws_stream_back(s);
+}
+
+/* Ends a write that gave |rc|. */
+static int
+stream_wrote_tls(StreamObject *s, int rc)
+{
+    s->writing = 0;
+    rc = stream_left_tls(s, rc);
+    return rc == 0 && pyws_stream_waiting(s) > 0 ? pyws_stream_queued(s) : rc;
 }
 
 int
@@ -192,12 +197,7 @@ pyws_stream_end_tls(StreamObject *s)
         return pyws_stream_update(s) < 0 ? -1 : pyws_stream_pend(s);
     }
     int rc = pyws_tls_end(s->tls) < 0 ? -1 : stream_flush_tls(s);
-    if (rc < 0 && s->tls == NULL &&
-        PyErr_ExceptionMatches(PyExc_ConnectionResetError)) {
-        PyErr_Clear();
-        return 0;
-    }
-    return rc < 0 ? -1 : pyws_stream_back(s);
+    return stream_left_tls(s, rc);
 }
 
 /* What waited is encrypted: close_notify and the end, which were owed. */
