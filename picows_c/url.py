@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import ipaddress
 import re
 import unicodedata
 import urllib.parse
 from dataclasses import dataclass, field
-from encodings.idna import nameprep
 from typing import Optional
 
 from .errors import WSInvalidURL
@@ -205,10 +205,12 @@ def _depends_on_idna(host: str) -> bool:
     # What today's Unicode does not know may have a meaning in that of the package.
     if any(c in _DEVIATIONS or unicodedata.category(c) in ("Cn", "Cf") for c in host):
         return True
-    # UTS 46, 4: what is mapped by today's Unicode; nameprep (RFC 3491) has that of 2002.
+    # UTS 46, 4: what is mapped by today's Unicode; nameprep (RFC 3491) has that of 2002. (Only such
+    # names need its tables.)
+    nameprep = importlib.import_module("encodings.idna").nameprep
     today = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", host).casefold())
     try:
-        return nameprep(host) != today
+        return bool(nameprep(host) != today)
     except UnicodeError:
         return False  # 2003 does not have it at all
 
