@@ -300,6 +300,7 @@ async def ws_connect(
     busy_poll: float = 0.0,
     extra_headers: Optional[WSHeadersLike] = None,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[str] = (),
     origin: Optional[str] = None,
     user_agent: Optional[str] = None,
     max_redirects: int = DEFAULT_MAX_REDIRECTS,
@@ -362,10 +363,14 @@ async def ws_connect(
         bytes it changes nothing.
     :param extra_headers: more headers for the request. One Host replaces ours, so that an address
         can be asked for a virtual host. What is the handshake's own (Upgrade, Connection,
-        Sec-WebSocket-Key, -Version, -Accept) is a ValueError; so are Sec-WebSocket-Protocol and the
-        extension permessage-deflate, for which there are subprotocols and compression.
+        Sec-WebSocket-Key, -Version, -Accept) is a ValueError; so are Sec-WebSocket-Protocol, for
+        which there is subprotocols, and Sec-WebSocket-Extensions, for which there are compression
+        and extensions.
     :param subprotocols: what to offer in Sec-WebSocket-Protocol (RFC 6455, 1.9), the preferred one
         first: unique tokens. The server's choice is in the response's headers.
+    :param extensions: offers of extensions that you implement yourself (RFC 6455, 9.1), such as
+        ``"x-own; level=1"``, the preferred one first. Where the server agrees on one, RSV bits pass
+        in both directions. Not together with compression.
     :param origin: the value of Origin (RFC 6454, 7), such as ``https://example.org``; None for no
         such header.
     :param user_agent: the value of User-Agent; None for no such header.
@@ -440,7 +445,9 @@ async def ws_connect(
     )
     parsed = parse_url(url)
     offer = None if options.deflate is None else make_offer(options.deflate)
-    headers = make_client_headers(parsed, extra_headers, subprotocols, origin, user_agent, offer)
+    headers = make_client_headers(
+        parsed, extra_headers, subprotocols, origin, user_agent, offer, extensions
+    )
     check_tls_context("client", "ssl_context", ssl_context)
     if ssl_context is not None and not parsed.is_secure:
         raise ValueError("ssl_context is only meaningful with a wss URL, and this one is ws")

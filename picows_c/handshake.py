@@ -385,6 +385,32 @@ def make_subprotocols(subprotocols: Sequence[str]) -> tuple[str, ...]:
 # ---- the client's side ----
 
 
+def make_extensions(extensions: Sequence[str]) -> Optional[str]:
+    """Return what a client offers of its own in Sec-WebSocket-Extensions, None for nothing.
+
+    Raises TypeError, or ValueError for what RFC 6455, 9.1, does not allow, and for
+    permessage-deflate.
+    """
+    if isinstance(extensions, (str, bytes)) or not isinstance(extensions, Sequence):
+        raise TypeError(f"extensions must be a sequence, not {type(extensions).__name__}")
+    for offer in extensions:
+        if not isinstance(offer, str):
+            raise TypeError(f"extensions must hold str, not {type(offer).__name__}")
+        try:
+            named = parse_extensions([offer])
+        except ValueError as error:
+            raise ValueError(f"extensions must be offers (RFC 6455, 9.1): {error}") from None
+        # A comma makes two of one, or none.
+        if len(named) != 1 or "," in offer:
+            raise ValueError(f"extensions must hold one offer in each str: {offer!r}")
+        if named[0].name == DEFLATE:
+            raise ValueError(
+                f"extensions must not have {DEFLATE}: use compression=, which inflates what "
+                "comes, too"
+            )
+    return ", ".join(offer.strip(" \t") for offer in extensions) or None
+
+
 # What a client's request says in any case (RFC 6455, 4.1), and what only an answer does.
 _HANDSHAKE = (
     "Upgrade",
@@ -409,16 +435,10 @@ def _check_extra(extra: CIMultiDict[str]) -> None:
         raise ValueError(
             f"extra_headers must not have {_SUBPROTOCOL}: give its names as subprotocols="
         )
-    if EXTENSIONS not in extra:
-        return
-    # Extensions of the user's own are offered by the header, for there is no other way.
-    extensions = parse_extensions(extra.getall(EXTENSIONS))
-    if not extensions:
-        raise ValueError(f"no extension in {EXTENSIONS} of extra_headers")
-    if any(extension.name == DEFLATE for extension in extensions):
+    if EXTENSIONS in extra:
         raise ValueError(
-            f"extra_headers must not have {DEFLATE} in {EXTENSIONS}: use compression=, "
-            "which inflates what comes, too"
+            f"extra_headers must not have {EXTENSIONS}: use compression= for {DEFLATE}, "
+            "extensions= for your own"
         )
 
 
@@ -429,6 +449,7 @@ def make_client_headers(
     origin: Optional[str] = None,
     user_agent: Optional[str] = None,
     compression: Optional[str] = None,
+    extensions: Sequence[str] = (),
 ) -> CIMultiDict[str]:
     """Make the headers that a client adds to its request; ``compression`` is the offer.
 
@@ -436,11 +457,15 @@ def make_client_headers(
     """
     headers: CIMultiDict[str] = CIMultiDict()
     extra = make_headers(extra_headers)
+    _check_extra(extra)
+    own = make_extensions(extensions)
+    if own is not None and compression is not None:
+        raise ValueError("extensions and compression contradict each other")
     for option, name, value in (
         ("origin", "Origin", _checked_origin(origin)),
         ("subprotocols", _SUBPROTOCOL, ", ".join(make_subprotocols(subprotocols)) or None),
         ("user_agent", "User-Agent", _checked_text("user_agent", "User-Agent", user_agent)),
-        ("compression", EXTENSIONS, compression),
+        ("extensions", EXTENSIONS, own or compression),
     ):
         if value is None:
             continue
@@ -450,7 +475,6 @@ def make_client_headers(
     credentials = basic_auth(url)
     if credentials is not None and "Authorization" not in extra:
         headers["Authorization"] = credentials
-    _check_extra(extra)
     headers.extend(extra)
     return headers
 

@@ -308,7 +308,8 @@ async def against(
             peer = await upgraded(net, **raw_headers)
         else:
             server = await stack.enter_async_context(RawServer(net))
-            options.setdefault("extra_headers", headers)
+            if headers:
+                options.setdefault("extensions", [extension])
             connecting = asyncio.ensure_future(net.connect(lambda: listener, **options))
             peer = await server.upgrade(**raw_headers)
             await soon(connecting)

@@ -558,7 +558,6 @@ async def test_contradictions(certificates):
     with pytest.raises(ValueError, match="unix_path and proxy"):
         await ws_connect(Never(), "ws://h/", unix_path="/x", proxy=True)
     for name, header, value in (
-        ("subprotocols", "sec-websocket-protocol", ["a"]),
         ("origin", "ORIGIN", "null"),
         ("user_agent", "user-agent", "x"),
     ):

@@ -557,9 +557,8 @@ async def test_wrong_arguments(way):
 
 async def test_two_offers_contradict_each_other(plain):
     async with RawServer(plain) as server:
-        headers = {NAME.lower(): "x-own"}
-        options = {"assemble_messages": True, "compression": True, "extra_headers": headers}
-        with pytest.raises(ValueError, match=f"compression and a header {NAME} in extra_headers"):
+        options = {"assemble_messages": True, "compression": True, "extensions": ["x-own"]}
+        with pytest.raises(ValueError, match="extensions and compression contradict"):
             await plain.connect(Never(), **options)
         assert server.count == 0
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import EchoListener, request_bytes
 from raw import UPGRADE, Never, RawServer, exchange, lines, row, soon
 
-from picows_c import WSInvalidHeaderError, WSListener, ws_connect
+from picows_c import WSHandshakeError, WSInvalidHeaderError, WSListener, ws_connect
 from picows_c.extensions import parse_extensions
 
 NAME = "Sec-WebSocket-Extensions"
@@ -111,7 +111,7 @@ async def test_server_looks_at_all_headers(plain):
 async def test_client_refuses_broken_headers(plain):
     offers = [
         {"assemble_messages": True, "compression": True},
-        {"extra_headers": {NAME: "a; b=1"}},
+        {"extensions": ["a; b=1"]},
         {},
     ]
     for options in offers:
@@ -127,6 +127,41 @@ async def test_client_refuses_broken_headers(plain):
 
 async def test_client_sends_no_broken_headers(way):
     for value in BROKEN:
-        headers = {NAME: value}
-        with row(value), pytest.raises(ValueError, match="extension"):
-            await ws_connect(WSListener, "ws://h/", extra_headers=headers, transport=way)
+        with row(value), pytest.raises(ValueError, match="extensions must"):
+            await ws_connect(WSListener, "ws://h/", extensions=[value], transport=way)
+
+
+# Of extensions=: what is raised, and what it names.
+NO_OFFERS = [
+    (TypeError, "extensions must be a sequence, not str", "x-own"),
+    (TypeError, "extensions must be a sequence, not NoneType", None),
+    (TypeError, "extensions must be a sequence, not set", {"x-own"}),
+    (TypeError, "extensions must hold str, not bytes", ["x-own", b"x-own"]),
+    (ValueError, "one offer in each str: ''", [""]),
+    (ValueError, "one offer in each str: 'a, b'", ["a, b"]),
+    (ValueError, "one offer in each str: 'a,'", ["a,"]),
+    (ValueError, "use compression=", ["x-own", "permessage-deflate; client_max_window_bits"]),
+]
+
+
+async def test_offers_are_checked(way):
+    for error, match, extensions in NO_OFFERS:
+        with row(extensions), pytest.raises(error, match=match):
+            await ws_connect(WSListener, "ws://h/", extensions=extensions, transport=way)
+
+
+async def test_offers_go_out_in_their_order(plain):
+    for extensions, expected in (
+        (["x-one; p=1", "\tx-two "], "x-one; p=1, x-two"),
+        (("x-one",), "x-one"),
+        ((), None),
+    ):
+        with row(extensions):
+            async with RawServer(plain) as server:
+                connecting = asyncio.ensure_future(plain.connect(Never(), extensions=extensions))
+                peer = await server.accept()
+                await peer.read_head()
+                assert peer.head[1].get(NAME.lower()) == expected
+                peer.abort()
+                with pytest.raises(WSHandshakeError):
+                    await soon(connecting)

@@ -145,10 +145,10 @@ async def test_response_reaches_the_user(net):
 
 
 async def test_what_was_offered_may_be_chosen(net):
-    offers = {"Sec-WebSocket-Extensions": "x-one; p=1, x-two"}
+    offers = ["x-one; p=1", "x-two"]
     async with RawServer(net) as server:
         connecting = asyncio.ensure_future(
-            net.connect(Recorder, subprotocols=["a", "chat"], extra_headers=offers)
+            net.connect(Recorder, subprotocols=["a", "chat"], extensions=offers)
         )
         peer = await server.upgrade(
             Sec_WebSocket_Protocol="chat", Sec_WebSocket_Extensions="x-two; q=2"

@@ -262,7 +262,7 @@ ACCEPT, EXTENSIONS = "Sec-WebSocket-Accept", "Sec-WebSocket-Extensions"
 PROTOCOL = "Sec-WebSocket-Protocol"
 OFFER = {
     "subprotocols": ["chat", "superchat"],
-    "extra_headers": {EXTENSIONS: "x-one; x-two"},
+    "extensions": ["x-one; x-two"],
 }
 HEADERS = {
     "no accept": (ACCEPT, {"drop": (ACCEPT,)}),

@@ -107,8 +107,8 @@ LEFT_OUT = [
     ({"Sec-WebSocket-Accept": "x"}, "Sec-WebSocket-Accept"),
     ({"Sec-WebSocket-Protocol": "chat"}, "subprotocols="),
     ({"sec-websocket-extensions": "permessage-deflate; client_max_window_bits"}, "compression="),
-    ({"Sec-WebSocket-Extensions": "x-own, permessage-deflate"}, "compression="),
-    ({"Sec-WebSocket-Extensions": ""}, "Sec-WebSocket-Extensions"),
+    ({"Sec-WebSocket-Extensions": "x-own"}, "extensions="),
+    ({"Sec-WebSocket-Extensions": ""}, "extensions="),
     ([("Host", "a"), ("host", "b")], "Host"),
 ]
 
