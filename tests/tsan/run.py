@@ -1,6 +1,6 @@
 """Data races: tests/tsan/threads.py on a free-threaded CPython under ThreadSanitizer.
 
-    PYTHON_TSAN=DIR/bin/python3 python tests/tsan/run.py [--threads 4] [--rounds 20]
+    PYTHON_TSAN=DIR/bin/python3 python tests/tsan/run.py [--threads 8] [--rounds 20]
 
 The interpreter is CPython 3.13 or later, configured --disable-gil --with-thread-sanitizer; it
 builds the extension with the same flags. A report counts as ours where one of the two accesses is
@@ -79,7 +79,7 @@ def is_ours(report: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
     python = os.environ.get("PYTHON_TSAN")

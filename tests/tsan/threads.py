@@ -1,6 +1,6 @@
 """One loop a thread, many connections; frames, views and connections' ends on other threads.
 
-    python tests/tsan/threads.py [--threads 4] [--rounds 20] [--tls FOLDER]
+    python tests/tsan/threads.py [--threads 8] [--rounds 20] [--tls FOLDER]
 
 To be run by a free-threaded CPython with ThreadSanitizer (run.py); with any other it is a test of
 the results alone. FOLDER has server.pem and ca.pem.
@@ -131,7 +131,7 @@ async def talk(args: Any, number: int, aways: list[queue.Queue[Any]], wrong: lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--tls", help="a folder with server.pem and ca.pem")
     args = parser.parse_args()
