@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import warnings
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -132,9 +133,20 @@ def _check_plain(name: str, callback: Any) -> None:
             )
 
 
+_all_callbacks = operator.attrgetter(*sorted(CALLBACKS))
+_function_of = operator.attrgetter("__func__")
+
+
 def check_bound(listener: WSListener) -> None:
     """Raise TypeError where a callback that is an attribute of the listener would never run."""
     kind = type(listener)
+    try:
+        # Each connection asks twice, and nearly always all of them are methods of the class.
+        functions = map(_function_of, _all_callbacks(listener))
+        if all(map(operator.is_, functions, _all_callbacks(kind))):
+            return
+    except AttributeError:
+        pass  # one of them is none
     for name in CALLBACKS:
         bound = getattr(listener, name, None)
         if bound is not None and not _is_method(bound, getattr(kind, name, None)):
