@@ -54,40 +54,13 @@ static PyMethodDef module_methods[] = {
 static int
 exec_names(pyws_state *state)
 {
-    const struct {
-        PyObject **slot;
-        const char *name;
-    } names[] = {
-        {&state->str_c_callbacks, "_c_callbacks"},
-        {&state->str_on_ws_frame, "on_ws_frame"},
-        {&state->str_is_user_specific_pong, "is_user_specific_pong"},
-        {&state->str_write, "write"},
-        {&state->str_is_closing, "is_closing"},
-        {&state->str_get_write_buffer_size, "get_write_buffer_size"},
-        {&state->str_read, "read"},
-        {&state->str_pending, "pending"},
-        {&state->str_do_handshake, "do_handshake"},
-        {&state->str_unwrap, "unwrap"},
-        {&state->str_shutdown, "shutdown"},
-        {&state->str_compress, "compress"},
-        {&state->str_flush, "flush"},
-        {&state->str_decompress, "decompress"},
-        {&state->str_unconsumed_tail, "unconsumed_tail"},
-        {&state->str_unused_data, "unused_data"},
-        {&state->str_eof, "eof"},
-        {&state->str_pop, "pop"},
-        {&state->str_connection_lost, "connection_lost"},
-        {&state->str_head_received, "_head_received"},
-        {&state->str_callback_failed, "_callback_failed"},
-        {&state->str_close_complete, "_close_complete"},
-        {&state->str_discard_exhausted, "_discard_exhausted"},
-    };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        *names[i].slot = PyUnicode_InternFromString(names[i].name);
-        if (*names[i].slot == NULL) {
-            return -1;
-        }
-    }
+#define INTERN(name, text)                              \
+  state->str_##name = PyUnicode_InternFromString(text); \
+  if (state->str_##name == NULL) {                      \
+    return -1;                                          \
+  }
+    PYWS_NAMES(INTERN)
+#undef INTERN
     return 0;
 }
 
@@ -158,51 +131,16 @@ module_exec(PyObject *module)
 
 /* ---- life ---- */
 
-#define STATE_OBJECTS(visit)               \
-  visit(state->WSFrame_type);              \
-  visit(state->WSTransport_type);          \
-  visit(state->Callbacks_type);            \
-  visit(state->WSReader_type);             \
-  visit(state->WSCloseCode);               \
-  visit(state->str_c_callbacks);           \
-  visit(state->str_on_ws_frame);           \
-  visit(state->str_is_user_specific_pong); \
-  visit(state->Deflate_type);              \
-  visit(state->Stream_type);               \
-  visit(state->Acceptor_type);             \
-  visit(state->Poller_type);               \
-  visit(state->PollerHandle_type);         \
-  visit(state->SSLWantReadError);          \
-  visit(state->SSLZeroReturnError);        \
-  visit(state->SSLError);                  \
-  visit(state->SSLObject);                 \
-  visit(state->SSLSocket);                 \
-  visit(state->str_write);                 \
-  visit(state->str_read);                  \
-  visit(state->str_pending);               \
-  visit(state->str_do_handshake);          \
-  visit(state->str_unwrap);                \
-  visit(state->str_shutdown);              \
-  visit(state->str_is_closing);            \
-  visit(state->str_get_write_buffer_size); \
-  visit(state->str_compress);              \
-  visit(state->str_flush);                 \
-  visit(state->str_decompress);            \
-  visit(state->str_unconsumed_tail);       \
-  visit(state->str_unused_data);           \
-  visit(state->str_eof);                   \
-  visit(state->str_pop);                   \
-  visit(state->str_connection_lost);       \
-  visit(state->str_head_received);         \
-  visit(state->str_callback_failed);       \
-  visit(state->str_close_complete);        \
-  visit(state->str_discard_exhausted)
-
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     pyws_state *state = PyModule_GetState(module);
-    STATE_OBJECTS(Py_VISIT);
+#define VISIT_OBJECT(type, name) Py_VISIT(state->name);
+#define VISIT_NAME(name, text) Py_VISIT(state->str_##name);
+    PYWS_OBJECTS(VISIT_OBJECT)
+    PYWS_NAMES(VISIT_NAME)
+#undef VISIT_OBJECT
+#undef VISIT_NAME
     for (size_t i = 0; i < 16; i++) {
         Py_VISIT(state->msg_types[i]);
     }
@@ -213,7 +151,12 @@ static int
 module_clear(PyObject *module)
 {
     pyws_state *state = PyModule_GetState(module);
-    STATE_OBJECTS(Py_CLEAR);
+#define CLEAR_OBJECT(type, name) Py_CLEAR(state->name);
+#define CLEAR_NAME(name, text) Py_CLEAR(state->str_##name);
+    PYWS_OBJECTS(CLEAR_OBJECT)
+    PYWS_NAMES(CLEAR_NAME)
+#undef CLEAR_OBJECT
+#undef CLEAR_NAME
     for (size_t i = 0; i < 16; i++) {
         Py_CLEAR(state->msg_types[i]);
     }

@@ -10,6 +10,61 @@
 #include "compat.h"
 #include "ws_mask.h"
 
+/* The objects of the state, X(type, name); NULL where this platform has none.
+ */
+#define PYWS_OBJECTS(X)                                           \
+  /* frame.c, transport.c, deflate.c, callbacks.c and reader.c */ \
+  X(PyTypeObject, WSFrame_type)                                   \
+  X(PyTypeObject, WSTransport_type)                               \
+  X(PyTypeObject, Deflate_type)                                   \
+  X(PyTypeObject, Callbacks_type)                                 \
+  X(PyTypeObject, WSReader_type)                                  \
+  /* stream.c, acceptor.c and poller.c */                         \
+  X(PyTypeObject, Stream_type)                                    \
+  X(PyTypeObject, Acceptor_type)                                  \
+  X(PyTypeObject, Poller_type)                                    \
+  X(PyTypeObject, PollerHandle_type)                              \
+  /* picows_c.enums */                                            \
+  X(PyObject, WSCloseCode)                                        \
+  /* the ssl module */                                            \
+  X(PyObject, SSLWantReadError)                                   \
+  X(PyObject, SSLZeroReturnError)                                 \
+  X(PyObject, SSLError)                                           \
+  X(PyObject, SSLObject)                                          \
+  X(PyObject, SSLSocket)
+
+/* The interned names of what is called or asked for, X(name, text): the state
+ * has them as str_name. */
+#define PYWS_NAMES(X)                                 \
+  /* of a listener: its C functions, its callbacks */ \
+  X(c_callbacks, "_c_callbacks")                      \
+  X(on_ws_frame, "on_ws_frame")                       \
+  X(is_user_specific_pong, "is_user_specific_pong")   \
+  /* of the loop's transport */                       \
+  X(write, "write")                                   \
+  X(is_closing, "is_closing")                         \
+  X(get_write_buffer_size, "get_write_buffer_size")   \
+  /* of an SSLObject and its BIOs */                  \
+  X(read, "read")                                     \
+  X(pending, "pending")                               \
+  X(do_handshake, "do_handshake")                     \
+  X(unwrap, "unwrap")                                 \
+  X(shutdown, "shutdown")                             \
+  /* of compressors and decompressors */              \
+  X(compress, "compress")                             \
+  X(flush, "flush")                                   \
+  X(decompress, "decompress")                         \
+  X(unconsumed_tail, "unconsumed_tail")               \
+  X(unused_data, "unused_data")                       \
+  X(eof, "eof")                                       \
+  X(pop, "pop")                                       \
+  /* of the protocol */                               \
+  X(connection_lost, "connection_lost")               \
+  X(head_received, "_head_received")                  \
+  X(callback_failed, "_callback_failed")              \
+  X(close_complete, "_close_complete")                \
+  X(discard_exhausted, "_discard_exhausted")
+
 typedef struct pyws_state {
     /* Fill for the next reader; see ws_block.h. */
     struct ws_spare spare;
@@ -20,66 +75,18 @@ typedef struct pyws_state {
     /* Changes in a forked child, so that no mask key is used twice. */
     unsigned fork_generation;
 
-    // From frame.c
-    PyTypeObject *WSFrame_type;
-    // From transport.c
-    PyTypeObject *WSTransport_type;
-    // From deflate.c
-    PyTypeObject *Deflate_type;
-    // From callbacks.c
-    PyTypeObject *Callbacks_type;
-    // From reader.c
-    PyTypeObject *WSReader_type;
-    // From stream.c, acceptor.c and poller.c; NULL where there is no poller
-    PyTypeObject *Stream_type;
-    PyTypeObject *Acceptor_type;
-    PyTypeObject *Poller_type;
-    PyTypeObject *PollerHandle_type;
+#define PYWS_OBJECT_FIELD(type, name) type *name;
+#define PYWS_NAME_FIELD(name, text) PyObject *str_##name;
+    PYWS_OBJECTS(PYWS_OBJECT_FIELD)
+    PYWS_NAMES(PYWS_NAME_FIELD)
+#undef PYWS_OBJECT_FIELD
+#undef PYWS_NAME_FIELD
 
-    // From picows_c.enums
-    PyObject *WSCloseCode;
     /* Members of WSMsgType by opcode; NULL where the opcode is reserved. */
     PyObject *msg_types[16];
 
     /* Whether OpenSSL can be called directly. */
     int libssl;
-
-    // From the ssl module
-    PyObject *SSLWantReadError;
-    PyObject *SSLZeroReturnError;
-    PyObject *SSLError;
-    PyObject *SSLObject;
-    PyObject *SSLSocket;
-
-    // The attribute of a listener that has its C functions
-    PyObject *str_c_callbacks;
-    // Names of the methods that are called on the listener
-    PyObject *str_on_ws_frame;
-    PyObject *str_is_user_specific_pong;
-    // ... on the loop's transport
-    PyObject *str_write;
-    PyObject *str_is_closing;
-    PyObject *str_get_write_buffer_size;
-    // ... on an SSLObject and its BIOs
-    PyObject *str_read;
-    PyObject *str_pending;
-    PyObject *str_do_handshake;
-    PyObject *str_unwrap;
-    PyObject *str_shutdown;
-    // ... on compressors and decompressors
-    PyObject *str_compress;
-    PyObject *str_flush;
-    PyObject *str_decompress;
-    PyObject *str_unconsumed_tail;
-    PyObject *str_unused_data;
-    PyObject *str_eof;
-    PyObject *str_pop;
-    // ... on the protocol
-    PyObject *str_connection_lost;
-    PyObject *str_head_received;
-    PyObject *str_callback_failed;
-    PyObject *str_close_complete;
-    PyObject *str_discard_exhausted;
 } pyws_state;
 
 /* The module's definition; module.c. */
