@@ -6,8 +6,9 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from ssl import MemoryBIO, SSLObject
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Final, Optional, Protocol, Union
 
+from _typeshed import structseq
 from typing_extensions import Buffer, CapsuleType, disjoint_base, final
 
 from .enums import WSCloseCode, WSMsgType
@@ -15,9 +16,13 @@ from .listener import WSListener
 from .protocol import WSProtocol
 
 _Payload = Union[str, Buffer, None]
+_Field = Union[str, list[str], None]
 
 _C_API: CapsuleType
 POLLER: Optional[str]
+PONG_NONE: int
+PONG_OPCODE: int
+PONG_ASK: int
 
 def broadcast(
     transports: Iterable[WSTransport], msg_type: int, message: _Payload
@@ -269,6 +274,46 @@ class Deflate:
     ) -> Deflate: ...
 
 @final
+class RequestFields(structseq[_Field], tuple[_Field, ...]):
+    """What the opening handshake reads of a request: None where there is no such field,
+    a list where there are several."""
+
+    if sys.version_info >= (3, 10):
+        __match_args__: Final = (
+            "host",
+            "transfer_encoding",
+            "content_length",
+            "upgrade",
+            "connection",
+            "version",
+            "key",
+            "origin",
+            "protocol",
+            "extensions",
+        )
+
+    @property
+    def host(self) -> _Field: ...
+    @property
+    def transfer_encoding(self) -> _Field: ...
+    @property
+    def content_length(self) -> _Field: ...
+    @property
+    def upgrade(self) -> _Field: ...
+    @property
+    def connection(self) -> _Field: ...
+    @property
+    def version(self) -> _Field: ...
+    @property
+    def key(self) -> _Field: ...
+    @property
+    def origin(self) -> _Field: ...
+    @property
+    def protocol(self) -> _Field: ...
+    @property
+    def extensions(self) -> _Field: ...
+
+@final
 class Callbacks:
     """The C functions that a listener carries."""
 
@@ -318,8 +363,8 @@ class WSReader:
         ago it last did.
         """
     def _expect_pong(self, how: int, /) -> None:
-        """Say how to know the answer to a ping: 0 none expected, 1 a PONG, 2 ask
-        the listener.
+        """Say how to know the answer to a ping: none is expected (PONG_NONE), it is a
+        PONG (PONG_OPCODE), the listener knows (PONG_ASK).
         """
     def _hold_frames(self, hold: bool, /) -> None:
         """Hold back frames, also those already read, or let them go: _go_on()."""

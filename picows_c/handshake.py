@@ -57,12 +57,8 @@ _SWITCHING_PROTOCOLS = HTTPStatus.SWITCHING_PROTOCOLS
 # RFC 6455, 4.2.2
 _SWITCHING = (("Connection", "upgrade"), ("Upgrade", "websocket"))
 
-# What the opening handshake reads of a request, as the reader found it: None where there is no such
-# field, a list where there are several. In this order: Host, Transfer-Encoding, Content-Length,
-# Upgrade, Connection, Sec-WebSocket-Version, Sec-WebSocket-Key, Origin, Sec-WebSocket-Protocol,
-# Sec-WebSocket-Extensions.
+# A field of _core.RequestFields.
 Field = Union[str, list[str], None]
-RequestFields = tuple[Field, Field, Field, Field, Field, Field, Field, Field, Field, Field]
 
 
 class _Message:
@@ -590,9 +586,9 @@ def check_response(
 # ---- the server's side ----
 
 
-def check_request(method: bytes, version: bytes, fields: RequestFields) -> None:
+def check_request(method: bytes, version: bytes, fields: _core.RequestFields) -> None:
     """Check that a request is well-formed HTTP without content. Raises WSRequestRefused."""
-    host, transfer_encoding, content_length = fields[:3]
+    host, content_length = fields.host, fields.content_length
     # RFC 9110, 15.5.6: "The origin server MUST generate an Allow header field in a 405 response
     # containing a list of the target resource's currently supported methods."
     if method not in (b"GET", b"HEAD", b"OPTIONS"):
@@ -602,7 +598,7 @@ def check_request(method: bytes, version: bytes, fields: RequestFields) -> None:
     # than one Host header field line". HTTP/1.0 did not have it.
     if not isinstance(host, str) and (host is not None or version != b"HTTP/1.0"):
         raise WSRequestRefused(400, "exactly one Host header is needed")
-    if transfer_encoding is not None:
+    if fields.transfer_encoding is not None:
         raise WSRequestRefused(400, "a request with content is not supported")
     # One, of zeros.
     if content_length is not None and (
@@ -630,10 +626,9 @@ def resolve_target(request: WSUpgradeRequest) -> None:
 
 
 def check_upgrade(
-    method: bytes, http_version: bytes, wants_upgrade: bool, fields: RequestFields
+    method: bytes, http_version: bytes, wants_upgrade: bool, fields: _core.RequestFields
 ) -> str:
     """Check an opening handshake by RFC 6455, 4.2.1; return its key. Raises WSRequestRefused."""
-    connection, version, key = fields[4:7]
     if method != b"GET":
         raise WSRequestRefused(400, "an upgrade needs GET")
     # "An HTTP/1.1 or higher GET request".
@@ -641,13 +636,13 @@ def check_upgrade(
         raise WSRequestRefused(400, "an upgrade needs HTTP/1.1")
     if not wants_upgrade:
         raise WSRequestRefused(400, "Upgrade header is not websocket")
-    if not _has_token(connection, "upgrade"):
+    if not _has_token(fields.connection, "upgrade"):
         raise WSRequestRefused(400, "Connection header has no upgrade")
     # 4.2.2: "If this version does not match a version understood by the server, the server MUST
     # abort the WebSocket handshake ... and instead send an appropriate HTTP error code (such as
     # 426 Upgrade Required) and a |Sec-WebSocket-Version| header field indicating the version(s) the
     # server is capable of understanding."
-    if version != "13":
+    if fields.version != "13":
         raise WSRequestRefused(
             426,
             "only Sec-WebSocket-Version 13 is supported",
@@ -657,18 +652,19 @@ def check_upgrade(
                 "Connection": "close, Upgrade",
             },
         )
+    key = fields.key
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise WSRequestRefused(400, "Sec-WebSocket-Key is not 16 bytes in base64")
     return key
 
 
-def is_upgrade(http_version: bytes, fields: RequestFields) -> bool:
+def is_upgrade(http_version: bytes, fields: _core.RequestFields) -> bool:
     """Return whether the peer asks for a WebSocket; nothing else can become one.
 
     RFC 9110, 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0
     request."
     """
-    return http_version != b"HTTP/1.0" and _has_token(fields[3], "websocket")
+    return http_version != b"HTTP/1.0" and _has_token(fields.upgrade, "websocket")
 
 
 def options_response(response: WSUpgradeResponse) -> WSUpgradeResponse:
@@ -718,9 +714,9 @@ def make_origins(origins: Optional[Iterable[WSOrigin]]) -> Optional[tuple[WSOrig
     return checked
 
 
-def check_origin(fields: RequestFields, origins: Optional[tuple[WSOrigin, ...]]) -> None:
+def check_origin(fields: _core.RequestFields, origins: Optional[tuple[WSOrigin, ...]]) -> None:
     """Check who sent the browser here (RFC 6455, 4.2.2 and 10.2). Raises WSRequestRefused."""
-    origin = fields[7]
+    origin = fields.origin
     # RFC 6454, 7.3: "the user agent MUST NOT include more than one Origin header field in any HTTP
     # request."
     if isinstance(origin, list):
@@ -749,12 +745,12 @@ def make_chooser(
     return subprotocols if callable(subprotocols) else make_subprotocols(subprotocols)
 
 
-def offered_subprotocols(fields: RequestFields) -> list[str]:
+def offered_subprotocols(fields: _core.RequestFields) -> list[str]:
     """Return what the client offers, in its order of preference. Raises WSRequestRefused."""
     # An empty field is no field.
-    if not any(_values(fields[8])):
+    if not any(_values(fields.protocol)):
         return []
-    offered = _elements(fields[8])
+    offered = _elements(fields.protocol)
     # 4.1: "The elements that comprise this value MUST be non-empty strings with characters in the
     # range U+0021 to U+007E not including separator characters as defined in [RFC2616] and MUST all
     # be unique strings."
@@ -765,12 +761,12 @@ def offered_subprotocols(fields: RequestFields) -> list[str]:
     return offered
 
 
-def offered_extensions(fields: RequestFields) -> list[Extension]:
+def offered_extensions(fields: _core.RequestFields) -> list[Extension]:
     """Return what the client offers, in its order of preference. Raises WSRequestRefused."""
-    if fields[9] is None:
+    if fields.extensions is None:
         return []
     try:
-        return parse_extensions(_values(fields[9]))
+        return parse_extensions(_values(fields.extensions))
     except ValueError as error:
         raise WSRequestRefused(400, f"{EXTENSIONS} is no list of extensions") from error
 

@@ -6,14 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Optional
 
+from . import _core
 from .enums import WSAutoPingStrategy
 from .listener import EXITS, rebinds
 
 if TYPE_CHECKING:
     from .protocol import WSProtocol
-
-# How the reader knows the answer to a ping; enum pyws_pong in csrc/ext/reader.h.
-_NO_PONG, _ANY_PONG, _ASK_LISTENER = range(3)
 
 
 class Keepalive:
@@ -124,13 +122,13 @@ class Keepalive:
         if self._pong is None:
             self._pong = self._loop.create_future()
         asks = rebinds(listener, "is_user_specific_pong")
-        protocol._expect_pong(_ASK_LISTENER if asks else _ANY_PONG)
+        protocol._expect_pong(_core.PONG_ASK if asks else _core.PONG_OPCODE)
         listener.send_user_specific_ping(transport)
 
     def pong_received(self) -> None:
         """Hear that the answer is there."""
         pong, self._pong = self._pong, None
-        self._protocol._expect_pong(_NO_PONG)
+        self._protocol._expect_pong(_core.PONG_NONE)
         if pong is not None and not pong.done():
             pong.set_result(time.monotonic())
         if self._awaits_reply:

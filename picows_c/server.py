@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Callable, Optional, Union, cast
 
+from . import _core
 from .deflate import PermessageDeflate
 from .enums import WSAutoPingStrategy
 from .extensions import EXTENSIONS, Extension
 from .extras import import_aiofastnet
 from .handshake import (
-    RequestFields,
     WSOrigin,
     WSRequestRefused,
     WSSubprotocolChooser,
@@ -164,7 +164,7 @@ class ServerProtocol(WSProtocol):
         self._refuse(WSRequestRefused(status, text), False)
 
     def _head_received(
-        self, method: bytes, target: bytes, version: bytes, fields: RequestFields, head: bytes
+        self, method: bytes, target: bytes, version: bytes, fields: _core.RequestFields, head: bytes
     ) -> None:
         """Ask the listener factory and answer the request; called by the reader."""
         if self._is_shutting:
@@ -227,7 +227,7 @@ class ServerProtocol(WSProtocol):
         extended = theirs is not None and uses_extension(theirs)
         self._open(listener, response, extended, deflate)
 
-    def _admit(self, fields: RequestFields) -> tuple[list[str], list[Extension]]:
+    def _admit(self, fields: _core.RequestFields) -> tuple[list[str], list[Extension]]:
         """Refuse an upgrade that needs no factory for it; return what else the client offers.
 
         The factory may do what only a peer from an allowed origin may ask for, or what costs more

@@ -47,7 +47,7 @@ PY_IMPORTS = {
     "url": {"errors", "extras"},
     "listener": {"enums"},
     "stats": set(),
-    "keepalive": {"enums", "listener"},
+    "keepalive": {"_core", "enums", "listener"},
     "c_api": set(),
     "deflate": {"_core", "extensions"},
     "handshake": {"_core", "deflate", "errors", "extensions", "url"},
@@ -69,7 +69,7 @@ PY_IMPORTS = {
     },
     "reconnect": {"client", "enums", "errors", "listener", "options", "transport", "url"},
     "server": {
-        "deflate", "enums", "extensions", "extras", "handshake", "listener", "listening", "options",
+        "_core", "deflate", "enums", "extensions", "extras", "handshake", "listener", "listening", "options",
         "poller", "protocol", "stream",
     },
     "__init__": {

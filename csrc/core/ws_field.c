@@ -4,20 +4,8 @@ static const struct {
     const char *name;
     size_t len;
 } fields[WS_FIELDS] = {
-#define FIELD(name)        \
-  {                        \
-    name, sizeof(name) - 1 \
-  }
-    [WS_FIELD_HOST] = FIELD("host"),
-    [WS_FIELD_TRANSFER_ENCODING] = FIELD("transfer-encoding"),
-    [WS_FIELD_CONTENT_LENGTH] = FIELD("content-length"),
-    [WS_FIELD_UPGRADE] = FIELD("upgrade"),
-    [WS_FIELD_CONNECTION] = FIELD("connection"),
-    [WS_FIELD_VERSION] = FIELD("sec-websocket-version"),
-    [WS_FIELD_KEY] = FIELD("sec-websocket-key"),
-    [WS_FIELD_ORIGIN] = FIELD("origin"),
-    [WS_FIELD_PROTOCOL] = FIELD("sec-websocket-protocol"),
-    [WS_FIELD_EXTENSIONS] = FIELD("sec-websocket-extensions"),
+#define FIELD(field, variable, name) [field] = {name, sizeof(name) - 1},
+    WS_FIELD_LIST(FIELD)
 #undef FIELD
 };
 

@@ -6,17 +6,23 @@
 
 #include "ws_base.h"
 
+/* X(enumerator, name of a variable, field name in lower case) */
+#define WS_FIELD_LIST(X)                                                \
+  X(WS_FIELD_HOST, host, "host")                                        \
+  X(WS_FIELD_TRANSFER_ENCODING, transfer_encoding, "transfer-encoding") \
+  X(WS_FIELD_CONTENT_LENGTH, content_length, "content-length")          \
+  X(WS_FIELD_UPGRADE, upgrade, "upgrade")                               \
+  X(WS_FIELD_CONNECTION, connection, "connection")                      \
+  X(WS_FIELD_VERSION, version, "sec-websocket-version")                 \
+  X(WS_FIELD_KEY, key, "sec-websocket-key")                             \
+  X(WS_FIELD_ORIGIN, origin, "origin")                                  \
+  X(WS_FIELD_PROTOCOL, protocol, "sec-websocket-protocol")              \
+  X(WS_FIELD_EXTENSIONS, extensions, "sec-websocket-extensions")
+
 enum ws_field {
-    WS_FIELD_HOST,
-    WS_FIELD_TRANSFER_ENCODING,
-    WS_FIELD_CONTENT_LENGTH,
-    WS_FIELD_UPGRADE,
-    WS_FIELD_CONNECTION,
-    WS_FIELD_VERSION,
-    WS_FIELD_KEY,
-    WS_FIELD_ORIGIN,
-    WS_FIELD_PROTOCOL,
-    WS_FIELD_EXTENSIONS,
+#define WS_FIELD_ENUMERATOR(field, variable, name) field,
+    WS_FIELD_LIST(WS_FIELD_ENUMERATOR)
+#undef WS_FIELD_ENUMERATOR
     /* how many they are; any other one */
     WS_FIELDS,
 };

@@ -106,11 +106,11 @@ head_add(PyObject **place, PyObject *text)
 }
 
 PyObject *
-pyws_head_known(const struct ws_http *h, const uint8_t *head)
+pyws_head_known(pyws_state *state, const struct ws_http *h, const uint8_t *head)
 {
     PyObject *known[WS_FIELDS];
-    PyObject *tuple = PyTuple_New(WS_FIELDS);
-    if (tuple == NULL) {
+    PyObject *fields = PyStructSequence_New(state->RequestFields_type);
+    if (fields == NULL) {
         return NULL;
     }
     for (int i = 0; i < WS_FIELDS; i++) {
@@ -127,12 +127,12 @@ pyws_head_known(const struct ws_http *h, const uint8_t *head)
         rc = text == NULL ? -1 : head_add(&known[which], text);
     }
     for (int i = 0; i < WS_FIELDS; i++) {
-        PyTuple_SET_ITEM(tuple, i, known[i]);
+        PyStructSequence_SetItem(fields, i, known[i]);
     }
     if (rc < 0) {
-        Py_CLEAR(tuple);
+        Py_CLEAR(fields);
     }
-    return tuple;
+    return fields;
 }
 
 PyObject *
@@ -151,4 +151,32 @@ pyws_head_request_fields(PyObject *Py_UNUSED(module), PyObject *head)
         return NULL;
     }
     return pyws_head_fields(&h, p);
+}
+
+/* ---- type ---- */
+
+static PyStructSequence_Field request_fields[] = {
+#define FIELD(field, variable, name) {#variable, name},
+    WS_FIELD_LIST(FIELD)
+#undef FIELD
+        {NULL, NULL},
+};
+
+static PyStructSequence_Desc RequestFields_desc = {
+    .name = "picows_c._core.RequestFields",
+    .doc =
+        "What the opening handshake reads of a request: None where there is "
+        "no such field,\na list where there are several.",
+    .fields = request_fields,
+    .n_in_sequence = WS_FIELDS,
+};
+
+int
+pyws_head_add_type(PyObject *module, pyws_state *state)
+{
+    state->RequestFields_type = PyStructSequence_NewType(&RequestFields_desc);
+    if (state->RequestFields_type == NULL) {
+        return -1;
+    }
+    return PyModule_AddType(module, state->RequestFields_type);
 }

@@ -7,7 +7,7 @@
 #ifndef PYWS_HEAD_H
 #define PYWS_HEAD_H
 
-#include "compat.h"
+#include "state.h"
 #include "ws_http.h"
 
 PyObject *pyws_head_bytes(const uint8_t *head, struct ws_http_span span);
@@ -16,12 +16,15 @@ PyObject *pyws_head_bytes(const uint8_t *head, struct ws_http_span span);
  * obs-text, which survives as surrogates. */
 PyObject *pyws_head_fields(const struct ws_http *h, const uint8_t *head);
 
-/* pyws_head_known returns a tuple with the values of those that enum ws_field
+/* pyws_head_known returns RequestFields, the values of those that enum ws_field
  * names: str, None where there is none, a list of str where there are more. */
-PyObject *pyws_head_known(const struct ws_http *h, const uint8_t *head);
+PyObject *pyws_head_known(pyws_state *state, const struct ws_http *h,
+                          const uint8_t *head);
 
 /* pyws_head_request_fields is the module's _request_fields(head): the fields of
  * a request that was received.  ValueError: it is none. */
 PyObject *pyws_head_request_fields(PyObject *module, PyObject *head);
+
+int pyws_head_add_type(PyObject *module, pyws_state *state);
 
 #endif /* PYWS_HEAD_H */

@@ -119,6 +119,7 @@ module_exec(PyObject *module)
         pyws_deflate_add_type(module, state) < 0 ||
         pyws_transport_add_type(module, state) < 0 ||
         pyws_callbacks_add_type(module, state) < 0 ||
+        pyws_head_add_type(module, state) < 0 ||
         pyws_reader_add_type(module, state) < 0 ||
         pyws_poller_add_type(module, state) < 0 ||
         pyws_stream_add_type(module, state) < 0 ||

@@ -33,9 +33,10 @@ head_complete(WSReaderObject *r, const struct ws_http *h, const uint8_t *head,
     made = made && head_add_arg(args, &n, pyws_head_bytes(head, h->version));
     /* A client reads all of its one response; a server what it needs of each
      * of its many requests. */
-    made = made && head_add_arg(args, &n,
-                                h->is_response ? pyws_head_fields(h, head)
-                                               : pyws_head_known(h, head));
+    made = made &&
+           head_add_arg(args, &n,
+                        h->is_response ? pyws_head_fields(h, head)
+                                       : pyws_head_known(r->state, h, head));
     made = made && head_add_arg(args, &n, pyws_head_bytes(head, all));
     if (made) {
         result = PyObject_VectorcallMethod(

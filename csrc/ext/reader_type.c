@@ -407,8 +407,9 @@ static PyMethodDef WSReader_methods[] = {
      "ago it last did."},
     {"_expect_pong", WSReader_expect_pong, METH_O,
      "_expect_pong($self, how, /)\n--\n\n"
-     "Say how to know the answer to a ping: 0 none expected, 1 a PONG, 2 ask\n"
-     "the listener."},
+     "Say how to know the answer to a ping: none is expected (PONG_NONE), it "
+     "is "
+     "a\nPONG (PONG_OPCODE), the listener knows (PONG_ASK)."},
     {"_hold_frames", WSReader_hold_frames, METH_O,
      "_hold_frames($self, hold, /)\n--\n\n"
      "Hold back frames, also those already read, or let them go: _go_on()."},
@@ -446,5 +447,14 @@ static PyType_Spec WSReader_spec = {
 int
 pyws_reader_add_type(PyObject *module, pyws_state *state)
 {
-    return pyws_add_type(module, &WSReader_spec, &state->WSReader_type);
+    if (pyws_add_type(module, &WSReader_spec, &state->WSReader_type) < 0) {
+        return -1;
+    }
+    /* of _expect_pong() */
+    if (PyModule_AddIntConstant(module, "PONG_NONE", PYWS_PONG_NONE) < 0 ||
+        PyModule_AddIntConstant(module, "PONG_OPCODE", PYWS_PONG_OPCODE) < 0 ||
+        PyModule_AddIntConstant(module, "PONG_ASK", PYWS_PONG_ASK) < 0) {
+        return -1;
+    }
+    return 0;
 }

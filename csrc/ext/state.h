@@ -12,25 +12,26 @@
 
 /* The objects of the state, X(type, name); NULL where this platform has none.
  */
-#define PYWS_OBJECTS(X)                                           \
-  /* frame.c, transport.c, deflate.c, callbacks.c and reader.c */ \
-  X(PyTypeObject, WSFrame_type)                                   \
-  X(PyTypeObject, WSTransport_type)                               \
-  X(PyTypeObject, Deflate_type)                                   \
-  X(PyTypeObject, Callbacks_type)                                 \
-  X(PyTypeObject, WSReader_type)                                  \
-  /* stream.c, acceptor.c and poller.c */                         \
-  X(PyTypeObject, Stream_type)                                    \
-  X(PyTypeObject, Acceptor_type)                                  \
-  X(PyTypeObject, Poller_type)                                    \
-  X(PyTypeObject, PollerHandle_type)                              \
-  /* picows_c.enums */                                            \
-  X(PyObject, WSCloseCode)                                        \
-  /* the ssl module */                                            \
-  X(PyObject, SSLWantReadError)                                   \
-  X(PyObject, SSLZeroReturnError)                                 \
-  X(PyObject, SSLError)                                           \
-  X(PyObject, SSLObject)                                          \
+#define PYWS_OBJECTS(X)                                                \
+  /* frame.c, transport.c, deflate.c, callbacks.c, reader.c, head.c */ \
+  X(PyTypeObject, WSFrame_type)                                        \
+  X(PyTypeObject, WSTransport_type)                                    \
+  X(PyTypeObject, Deflate_type)                                        \
+  X(PyTypeObject, Callbacks_type)                                      \
+  X(PyTypeObject, WSReader_type)                                       \
+  X(PyTypeObject, RequestFields_type)                                  \
+  /* stream.c, acceptor.c and poller.c */                              \
+  X(PyTypeObject, Stream_type)                                         \
+  X(PyTypeObject, Acceptor_type)                                       \
+  X(PyTypeObject, Poller_type)                                         \
+  X(PyTypeObject, PollerHandle_type)                                   \
+  /* picows_c.enums */                                                 \
+  X(PyObject, WSCloseCode)                                             \
+  /* the ssl module */                                                 \
+  X(PyObject, SSLWantReadError)                                        \
+  X(PyObject, SSLZeroReturnError)                                      \
+  X(PyObject, SSLError)                                                \
+  X(PyObject, SSLObject)                                               \
   X(PyObject, SSLSocket)
 
 /* The interned names of what is called or asked for, X(name, text): the state
