@@ -69,8 +69,8 @@ PY_IMPORTS = {
     },
     "reconnect": {"client", "enums", "errors", "listener", "options", "transport", "url"},
     "server": {
-        "_core", "deflate", "enums", "extensions", "extras", "handshake", "listener", "listening", "options",
-        "poller", "protocol", "stream",
+        "_core", "deflate", "enums", "extensions", "extras", "handshake", "listener", "listening",
+        "options", "poller", "protocol", "stream",
     },
     "__init__": {
         "_core", "c_api", "client", "closing", "deflate", "enums", "errors", "handshake",
