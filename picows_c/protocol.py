@@ -283,8 +283,8 @@ class WSProtocol(_core.WSReader, asyncio.BufferedProtocol):  # pyright: ignore[r
             self._options.coalesce_writes,
         )
         try:
+            listener.on_ws_connected(transport)
             if rebinds(listener, "on_ws_connected"):
-                listener.on_ws_connected(transport)
                 check_bound(listener)  # it may have bound some
         except EXITS:
             raise
