@@ -98,8 +98,9 @@ span_end(struct ws_http_span *s, size_t pos)
 static int
 line_end(uint8_t c, int next, int otherwise)
 {
-    if (c == '\r')
+    if (c == '\r') {
         return next;
+    }
     return c == '\n' ? WS_ERR_HTTP_SYNTAX : otherwise;
 }
 
@@ -125,14 +126,17 @@ version_turn(struct ws_http *h, uint8_t c)
     int is_0 = at == MINOR && c == '0'; /* HTTP/1.0, which is fine */
     if (c != (uint8_t)text[at] && !is_0) {
         int digit = (at == MAJOR || at == MINOR) && c >= '0' && c <= '9';
-        if (!digit)
+        if (!digit) {
             return WS_ERR_HTTP_LINE;
+        }
         state = STATE_VERSION_OTHER;
     }
-    if (at + 1 < LENGTH)
+    if (at + 1 < LENGTH) {
         return state;
-    if (state == STATE_VERSION_OTHER)
+    }
+    if (state == STATE_VERSION_OTHER) {
         return WS_ERR_HTTP_VERSION;
+    }
     span_end(&h->version, h->pos + 1);
     return h->is_response ? STATE_STATUS_SP : STATE_REQUEST_END;
 }
@@ -144,8 +148,9 @@ static int
 status_turn(struct ws_http *h, uint8_t c)
 {
     uint8_t least = h->status == 0 ? '1' : '0';
-    if (c < least || c > '9')
+    if (c < least || c > '9') {
         return WS_ERR_HTTP_LINE;
+    }
     h->status = h->status * 10 + (unsigned)(c - '0');
     return h->status < 100 ? STATE_STATUS : STATE_STATUS_END;
 }
@@ -166,16 +171,19 @@ line_turn(struct ws_http *h, uint8_t c)
         /* RFC 9112, 2.2: "a server that is expecting to receive and parse a
          * request-line SHOULD ignore at least one empty line (CRLF) received
          * prior to the request-line." */
-        if (c == '\r' && h->pos == 0)
+        if (c == '\r' && h->pos == 0) {
             return STATE_EMPTY_LF;
-        if (c != ' ' || h->pos == h->method.off)
+        }
+        if (c != ' ' || h->pos == h->method.off) {
             return WS_ERR_HTTP_LINE;
+        }
         span_end(&h->method, h->pos);
         span_begin(&h->target, h->pos + 1);
         return STATE_TARGET;
     case STATE_TARGET:
-        if (c != ' ' || h->pos == h->target.off)
+        if (c != ' ' || h->pos == h->target.off) {
             return WS_ERR_HTTP_LINE;
+        }
         span_end(&h->target, h->pos);
         span_begin(&h->version, h->pos + 1);
         return STATE_VERSION;
@@ -192,8 +200,9 @@ line_turn(struct ws_http *h, uint8_t c)
         /* RFC 9112, 4: "A server MUST send the space [...] even when the
          * reason-phrase is absent".  Many do not, and no harm comes of it. */
         span_begin(&h->reason, c == ' ' ? h->pos + 1 : h->pos);
-        if (c == ' ')
+        if (c == ' ') {
             return STATE_REASON;
+        }
         return line_end(c, STATE_LINE_LF, WS_ERR_HTTP_LINE);
     case STATE_REASON:
         span_end(&h->reason, h->pos);
@@ -221,8 +230,9 @@ field_begin(struct ws_http *h, uint8_t c)
      * receives an obs-fold in a response message [...] MUST replace each
      * received obs-fold with one or more SP octets". */
     if (byte_class[c] & BYTE_BLANK) {
-        if (!h->is_response || h->field_count == 0)
+        if (!h->is_response || h->field_count == 0) {
             return WS_ERR_HTTP_FOLDED;
+        }
         h->field_count--;
         return h->fields[h->field_count].value.len == 0 ? STATE_VALUE_BEFORE
                                                         : STATE_VALUE_BLANK;
@@ -235,10 +245,12 @@ field_begin(struct ws_http *h, uint8_t c)
 static int
 field_turn(struct ws_http *h, uint8_t c)
 {
-    if (h->state == STATE_FIELD)
+    if (h->state == STATE_FIELD) {
         return field_begin(h, c);
-    if (h->state == STATE_HEAD_LF)
+    }
+    if (h->state == STATE_HEAD_LF) {
         return line_lf(c, STATE_DONE);
+    }
 
     /* In between there is a field, so that one more fits. */
     struct ws_http_field *f = &h->fields[h->field_count];
@@ -246,26 +258,30 @@ field_turn(struct ws_http *h, uint8_t c)
     case STATE_NAME:
         /* RFC 9112, 5.1: "No whitespace is allowed between the field name and
          * colon." */
-        if (c != ':')
+        if (c != ':') {
             return WS_ERR_HTTP_HEADER;
+        }
         span_end(&f->name, h->pos);
         return STATE_VALUE_BEFORE;
     case STATE_VALUE_BEFORE:
         /* RFC 9112, 5.1: "The field line value does not include that leading or
          * trailing whitespace". */
         span_begin(&f->value, h->pos);
-        if (byte_class[c] & BYTE_FIELD)
+        if (byte_class[c] & BYTE_FIELD) {
             return STATE_VALUE;
+        }
         return line_end(c, STATE_FIELD_LF, WS_ERR_HTTP_HEADER);
     case STATE_VALUE:
         /* The value ends here, unless more of it follows the blanks. */
         span_end(&f->value, h->pos);
-        if (byte_class[c] & BYTE_BLANK)
+        if (byte_class[c] & BYTE_BLANK) {
             return STATE_VALUE_BLANK;
+        }
         return line_end(c, STATE_FIELD_LF, WS_ERR_HTTP_HEADER);
     case STATE_VALUE_BLANK:
-        if (byte_class[c] & BYTE_FIELD)
+        if (byte_class[c] & BYTE_FIELD) {
             return STATE_VALUE;
+        }
         return line_end(c, STATE_FIELD_LF, WS_ERR_HTTP_HEADER);
     default: /* STATE_FIELD_LF */
         h->field_count++;
@@ -304,17 +320,20 @@ ws_http_init(struct ws_http *h, int is_response)
 int
 ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len)
 {
-    if (h->err != 0)
+    if (h->err != 0) {
         return h->err;
-    if (h->state == STATE_DONE)
+    }
+    if (h->state == STATE_DONE) {
         return (int)h->pos;
+    }
     WS_ASSERT(len >= h->pos);
 
     size_t end = len < h->max ? len : h->max;
     while (h->pos < end) {
         h->pos = run_end(state_run[h->state], buf, h->pos, end);
-        if (h->pos == end)
+        if (h->pos == end) {
             break;
+        }
         int next = head_turn(h, buf[h->pos]);
         if (next < 0) {
             h->err = next;
@@ -322,11 +341,13 @@ ws_http_feed(struct ws_http *h, const uint8_t *buf, size_t len)
         }
         h->state = (uint8_t)next;
         h->pos++;
-        if (next == STATE_DONE)
+        if (next == STATE_DONE) {
             return (int)h->pos;
+        }
     }
-    if (h->pos == h->max)
+    if (h->pos == h->max) {
         h->err = WS_ERR_HTTP_TOO_LARGE;
+    }
     return h->err;
 }
 
@@ -339,10 +360,12 @@ ws_http_interim(struct ws_http *h)
      * received prior to a final response, even if the client does not expect
      * one."  What follows a 101 is not HTTP. */
     if (!h->is_response || h->status >= FIRST_FINAL ||
-        h->status == SWITCHING_PROTOCOLS)
+        h->status == SWITCHING_PROTOCOLS) {
         return 0;
-    if (h->interim == WS_HTTP_INTERIM_MAX)
+    }
+    if (h->interim == WS_HTTP_INTERIM_MAX) {
         return h->err = WS_ERR_HTTP_INTERIM;
+    }
     uint8_t interim = (uint8_t)(h->interim + 1);
     size_t max = h->max - h->pos;
     ws_http_init(h, 1);

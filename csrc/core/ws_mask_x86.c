@@ -231,10 +231,11 @@ x86_cpuid(unsigned leaf, unsigned regs[4])
     if ((unsigned)r[0] < leaf)
         return 0;
     __cpuidex(r, (int)leaf, 0);
-    for (int i = 0; i < 4; i++) {
-        regs[i] = (unsigned)r[i];
-    }
-    return 1;
+}
+for (int i = 0; i < 4; i++) {
+    regs[i] = (unsigned)r[i];
+}
+return 1;
 #  else
     return __get_cpuid_count(leaf, 0, &regs[0], &regs[1], &regs[2], &regs[3]);
 #  endif
@@ -256,10 +257,12 @@ x86_has_registers(uint64_t state)
 {
     const unsigned osxsave = 1u << 27, avx = 1u << 28; /* leaf 1, ecx */
     unsigned regs[4];
-    if (!x86_cpuid(1, regs))
+    if (!x86_cpuid(1, regs)) {
         return 0;
-    if ((regs[2] & osxsave) == 0 || (regs[2] & avx) == 0)
+    }
+    if ((regs[2] & osxsave) == 0 || (regs[2] & avx) == 0) {
         return 0;
+    }
     return (x86_saved_state() & state) == state;
 }
 

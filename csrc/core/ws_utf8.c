@@ -56,17 +56,21 @@ utf8_lead(struct ws_utf8 *u, uint8_t b)
     }
     else if (b < 0xF0) {
         u->need = 2;
-        if (b == 0xE0)
+        if (b == 0xE0) {
             u->lo = 0xA0;
-        if (b == 0xED)
+        }
+        if (b == 0xED) {
             u->hi = 0x9F;
+        }
     }
     else if (b < 0xF5) {
         u->need = 3;
-        if (b == 0xF0)
+        if (b == 0xF0) {
             u->lo = 0x90;
-        if (b == 0xF4)
+        }
+        if (b == 0xF4) {
             u->hi = 0x8F;
+        }
     }
     else {
         return 0;
@@ -78,10 +82,12 @@ utf8_lead(struct ws_utf8 *u, uint8_t b)
 WS_INLINE int
 utf8_byte(struct ws_utf8 *u, uint8_t b)
 {
-    if (u->need == 0)
+    if (u->need == 0) {
         return utf8_lead(u, b);
-    if (b < u->lo || b > u->hi)
+    }
+    if (b < u->lo || b > u->hi) {
         return 0;
+    }
     u->lo = 0x80;
     u->hi = 0xBF;
     u->need--;
@@ -93,10 +99,12 @@ utf8_byte(struct ws_utf8 *u, uint8_t b)
 WS_INLINE int
 utf8_tail_is_ascii(const uint8_t *begin, const uint8_t *end)
 {
-    if (end - begin >= UTF8_BLOCK)
+    if (end - begin >= UTF8_BLOCK) {
         return utf8_block_is_ascii(end - UTF8_BLOCK);
-    if (end - begin < 8)
+    }
+    if (end - begin < 8) {
         return 0;
+    }
     uint64_t bits = ws_load64(begin) | ws_load64(end - 8);
     return (bits & UTF8_HIGH_BITS) == 0;
 }
@@ -104,10 +112,12 @@ utf8_tail_is_ascii(const uint8_t *begin, const uint8_t *end)
 int
 ws_utf8_feed(struct ws_utf8 *u, const uint8_t *p, size_t n)
 {
-    if (u->failed)
+    if (u->failed) {
         return WS_ERR_TEXT;
-    if (n == 0)
+    }
+    if (n == 0) {
         return 0;
+    }
 
     struct ws_utf8 now = *u; /* a copy, to stay in registers */
     const uint8_t *begin = p, *end = p + n;
@@ -115,8 +125,9 @@ ws_utf8_feed(struct ws_utf8 *u, const uint8_t *p, size_t n)
         size_t left = (size_t)(end - p);
         if (now.need == 0) {
             if (left < UTF8_BLOCK) {
-                if (utf8_tail_is_ascii(begin, end))
+                if (utf8_tail_is_ascii(begin, end)) {
                     break;
+                }
             }
             else if (utf8_block_is_ascii(p)) {
                 p += UTF8_BLOCK;

@@ -215,9 +215,7 @@ pyws_deflate_inflate(DeflateObject *d, struct ws_message *m,
 static PyObject *
 deflate_call_bytes(PyObject *object, PyObject *name, PyObject *argument)
 {
-    PyObject *args[3] = {NULL, object, argument};
-    PyObject *result = PyObject_VectorcallMethod(
-        name, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *result = PyObject_CallMethodOneArg(object, name, argument);
     if (result != NULL && !PyBytes_Check(result)) {
         Py_DECREF(result);
         PyErr_SetString(PyExc_TypeError, "the compressor returned no bytes");

@@ -12,10 +12,8 @@ loop_write(struct pyws_way *way, const struct pyws_out *out, size_t from)
     pyws_out_copy(out, from, (uint8_t *)PyBytes_AS_STRING(bytes), n);
 
     PyObject *target = Py_NewRef(way->target);
-    PyObject *args[3] = {NULL, target, bytes};
     PyObject *result =
-        PyObject_VectorcallMethod(way->state->str_write, args + 1,
-                                  2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        PyObject_CallMethodOneArg(target, way->state->str_write, bytes);
     Py_DECREF(target);
     Py_DECREF(bytes);
     Py_XDECREF(result);
@@ -25,17 +23,16 @@ loop_write(struct pyws_way *way, const struct pyws_out *out, size_t from)
 static PyObject *
 loop_ask(struct pyws_way *way, PyObject *name)
 {
-    PyObject *args[2] = {NULL, way->target};
-    return PyObject_VectorcallMethod(name, args + 1,
-                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *target = Py_NewRef(way->target);
+    PyObject *answer = PyObject_CallMethodNoArgs(target, name);
+    Py_DECREF(target);
+    return answer;
 }
 
 static Py_ssize_t
 loop_waiting(struct pyws_way *way)
 {
-    PyObject *target = Py_NewRef(way->target);
     PyObject *size = loop_ask(way, way->state->str_get_write_buffer_size);
-    Py_DECREF(target);
     if (size == NULL) {
         return -1;
     }

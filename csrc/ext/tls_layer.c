@@ -6,23 +6,6 @@
 
 /* ---- calls ---- */
 
-static PyObject *
-layer_call0(PyObject *o, PyObject *name)
-{
-    PyObject *args[2] = {NULL, o};
-    return PyObject_VectorcallMethod(name, args + 1,
-                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-}
-
-/* |method| of one argument. */
-static PyObject *
-layer_call1(PyObject *method, PyObject *arg)
-{
-    PyObject *args[2] = {NULL, arg};
-    return PyObject_Vectorcall(method, args + 1,
-                               1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-}
-
 /* |result| is a number, or NULL; its value, or -1 with an exception set. */
 static Py_ssize_t
 layer_number(PyObject *result)
@@ -78,7 +61,7 @@ layer_enter(struct pyws_layer *l, struct ws_ssl *ssl)
         return 0;
     }
     PyObject *byte = PyBytes_FromStringAndSize("", 1);
-    PyObject *put = byte == NULL ? NULL : layer_call1(l->put, byte);
+    PyObject *put = byte == NULL ? NULL : PyObject_CallOneArg(l->put, byte);
     Py_XDECREF(byte);
     if (layer_number(put) < 0) {
         return -1;
@@ -88,7 +71,7 @@ layer_enter(struct pyws_layer *l, struct ws_ssl *ssl)
         l->io.used = 0;
         return 0;
     }
-    PyObject *back = layer_call0(l->incoming, l->state->str_read);
+    PyObject *back = PyObject_CallMethodNoArgs(l->incoming, l->state->str_read);
     Py_XDECREF(back);
     return back == NULL ? -1 : 0;
 }
@@ -174,7 +157,8 @@ layer_check_owner(struct pyws_layer *l)
 enum pyws_tls_result
 pyws_layer_handshake(struct pyws_layer *l)
 {
-    PyObject *result = layer_call0(l->inner, l->state->str_do_handshake);
+    PyObject *result =
+        PyObject_CallMethodNoArgs(l->inner, l->state->str_do_handshake);
     ws_ring_settle(&l->io.in);
     l->input = PYWS_LAYER_INPUT_UNKNOWN;
     enum pyws_tls_result rc =
@@ -196,7 +180,7 @@ layer_put(struct pyws_layer *l)
                           ? PyBytes_FromStringAndSize(data, n)
                           : PyMemoryView_FromMemory(data, n, PyBUF_READ);
     Py_ssize_t took =
-        bytes == NULL ? -1 : layer_number(layer_call1(l->put, bytes));
+        bytes == NULL ? -1 : layer_number(PyObject_CallOneArg(l->put, bytes));
     Py_XDECREF(bytes);
     ws_ring_consume(&l->io.in, (size_t)n);
     ws_ring_settle(&l->io.in);
@@ -316,7 +300,7 @@ pyws_layer_read(struct pyws_layer *l, uint8_t *room, size_t len, size_t *got)
     }
     PyObject *size = PyLong_FromSize_t(len);
     PyObject *data =
-        size == NULL ? NULL : layer_bytes(layer_call1(l->read, size));
+        size == NULL ? NULL : layer_bytes(PyObject_CallOneArg(l->read, size));
     Py_XDECREF(size);
     l->input = PYWS_LAYER_INPUT_UNKNOWN;
     if (data == NULL) {
@@ -403,7 +387,7 @@ layer_call_write(struct pyws_layer *l, const uint8_t *p, size_t n)
     if (bytes == NULL) {
         return -1;
     }
-    PyObject *result = layer_call1(l->write, bytes);
+    PyObject *result = PyObject_CallOneArg(l->write, bytes);
     Py_DECREF(bytes);
     if (result == NULL && pyws_ssl_raised(l->state) == PYWS_TLS_AGAIN) {
         return 0;
@@ -538,7 +522,7 @@ pyws_layer_collect(struct pyws_layer *l)
 int
 pyws_layer_end(struct pyws_layer *l)
 {
-    PyObject *result = layer_call0(
+    PyObject *result = PyObject_CallMethodNoArgs(
         l->inner, l->stock ? l->state->str_shutdown : l->state->str_unwrap);
     ws_ring_settle(&l->io.in);
     if (result != NULL) {
