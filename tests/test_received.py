@@ -535,3 +535,30 @@ async def test_a_protocol_comes_back_to_a_paused_stream(ours):
         stream.set_protocol(protocol)
         peer.send(TEXT, b"x")
         await frames_of(listener, 1)
+
+
+@needs_poller
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_frames_wait_in_a_protocol_that_comes_back(certificates, scheme):
+    """It was paused when it went; the stream has been resumed meanwhile."""
+    listener = Recorder()
+    async with against(Net(scheme, "auto", certificates), "server", listener) as peer:
+        stream = listener.transport.underlying_transport
+        protocol = stream.get_protocol()
+
+        def pauses(transport, frame):
+            Recorder.on_ws_frame(listener, transport, frame)
+            stream.pause_reading()
+
+        listener.on_ws_frame = pauses  # type: ignore[method-assign]
+        peer.write(peer.frame(TEXT, b"1"), peer.frame(TEXT, b"2"))
+        await frames_of(listener, 1)
+        stream.set_protocol(asyncio.Protocol())
+        stream.resume_reading()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert listener.frames.empty()
+        stream.set_protocol(protocol)
+        (second,) = await frames_of(listener, 1)
+        assert second.get_payload_as_bytes() == b"2"
+        stream.resume_reading()
