@@ -264,6 +264,27 @@ poller_prefetch(const struct pyws_watch *w, const struct ws_poll_event *events,
     }
 }
 
+/* Who runs the loop again is to hear of what is reported once, too: it waits in
+ * the queue, which nested turns look at.  (What else these events say comes
+ * with them; the loop's own reader reports again.)  Returns how many are left.
+ */
+static int
+poller_queue_edges(struct pyws_watch *w, struct ws_poll_event *events, int n)
+{
+    int kept = 0;
+
+    for (int i = 0; i < n; i++) {
+        if ((events[i].bits & (WS_POLL_HUP | WS_POLL_ERR)) &&
+            events[i].token != w->direct) {
+            pyws_watch_carry(w, events[i].token, events[i].bits);
+        }
+        else {
+            events[kept++] = events[i];
+        }
+    }
+    return kept;
+}
+
 static int
 poller_serve_events(PollerObject *p, struct pyws_budget *budget)
 {
@@ -278,6 +299,9 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
     }
     if (p->awake) {
         n = poller_skip_waker(events, n);
+    }
+    if (p->nests && n > 1) {
+        n = poller_queue_edges(w, events, n);
     }
     for (i = 0; rc == 0 && i < n && pyws_budget_is_left(budget); i++) {
         if (w->poll < 0) {

@@ -506,6 +506,24 @@ pyws_stream_is_busy(const StreamObject *s)
            (s->tls != NULL && pyws_tls_is_busy(s->tls));
 }
 
+/* Ends a call that gave |rc|, and in which the stream was muted.  Who cannot be
+ * watched any more is lost. */
+static int
+stream_come_back(StreamObject *s, int rc)
+{
+    PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
+
+    if (stream_unmute(s) < 0 &&
+        pyws_stream_fatal(s, "Fatal error on a transport of picows_c") < 0) {
+        rc = -1;
+        if (raised != NULL) {
+            PyErr_WriteUnraisable((PyObject *)s);
+        }
+    }
+    pyws_raise_again(raised);
+    return rc;
+}
+
 int
 pyws_stream_back(StreamObject *s)
 {
@@ -535,15 +553,16 @@ pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
     }
     else {
         rc = stream_serve_inside(s, bits, budget, got);
-        if (WS_UNLIKELY(s->muted) && stream_unmute(s) < 0) {
-            rc = -1;
-        }
         if (rc < 0) {
             rc = pyws_stream_fatal(s, "Fatal error on a transport of picows_c");
         }
         pyws_stream_leave(s, context);
     }
     s->serving = 0;
+    /* (To report an error, and to drop a context, is Python's, too.) */
+    if (WS_UNLIKELY(s->muted)) {
+        rc = stream_come_back(s, rc);
+    }
     if (rc == 0) {
         rc = stream_has_more(s);
     }
