@@ -395,8 +395,8 @@ stream_drain_tls(StreamObject *s)
 static int
 stream_finish_tls(StreamObject *s)
 {
-    int waits = s->paused ? !s->tls_owes_end
-                          : s->reader != NULL && s->reader->stopped;
+    int waits =
+        s->paused ? !s->tls_owes_end : s->reader != NULL && s->reader->stopped;
     if (waits && !s->closing) {
         s->tls_left = 1;
         return 0;
