@@ -461,6 +461,40 @@ async def test_a_nested_loop_opens_a_connection(net):
     assert got == [b"q", b"q"]
 
 
+async def test_a_nested_loop_sends_what_waits(net):
+    """Of the connection whose callback runs it, too."""
+    loop = asyncio.get_running_loop()
+    if not hasattr(loop, "_run_once"):
+        pytest.skip("uvloop cannot be nested")
+    sizes: list[int] = []
+    total = 8_000_000
+
+    class Backlog(Recorder):
+        def on_ws_frame(self, transport, frame):
+            # Its own input comes first: that has it muted, on the poller.
+            if net.way == "auto":  # (asyncio's transports raise for their own input then)
+                peer.send(TEXT, b"more")
+                for _ in range(10):
+                    loop.call_soon(lambda: None)
+                    loop._run_once()
+            self.on_ws_frame = super().on_ws_frame  # type: ignore[method-assign]
+            transport.send(WSMsgType.BINARY, pattern(total))
+            sizes.append(transport.write_buffer_size)
+            nest(loop, lambda: transport.write_buffer_size == 0)
+            sizes.append(transport.write_buffer_size)
+            for _ in range(100):  # the outer iteration has counted those that ran meanwhile
+                loop.call_soon(lambda: None)
+
+    listener = Backlog()
+    async with against(net, "server", listener) as peer:
+        peer.send(TEXT, b"x")
+        received = asyncio.ensure_future(peer.next())
+        await until(lambda: len(sizes) == 2)
+        assert sizes[0] > 0 or net.way == "loop"  # (asyncio's TLS does not count all of it)
+        assert sizes[1] == 0
+        assert (await received).payload == pattern(total)
+
+
 @needs_poller
 async def test_a_nested_loop_does_not_spin(ours):
     """Input of the connection that is on the stack is not reported again and again."""

@@ -70,8 +70,7 @@ poller_set_awake(PollerObject *p, int awake)
 }
 
 /* Serves a stream.  One that is on the stack already, since it runs a nested
- * event loop, hears nothing before it returns: its level would be reported for
- * ever. */
+ * event loop, hears nothing of its input before it returns. */
 static int
 poller_serve_stream(PollerObject *p, StreamObject *s, uint64_t token,
                     unsigned bits, struct pyws_budget *budget, int *got)
@@ -80,9 +79,7 @@ poller_serve_stream(PollerObject *p, StreamObject *s, uint64_t token,
     int had = 0;
 
     if (WS_UNLIKELY(pyws_stream_is_busy(s))) {
-        s->muted = 1;
-        s->missed |= bits & (WS_POLL_HUP | WS_POLL_ERR);
-        return pyws_watch_bits(&p->base.watch, (uint32_t)token, WS_POLL_HUP);
+        return pyws_stream_serve_busy(s, bits);
     }
     int rc = pyws_stream_serve(s, bits, budget, &had);
     if (rc > 0) {
