@@ -461,6 +461,40 @@ async def test_a_nested_loop_opens_a_connection(net):
     assert got == [b"q", b"q"]
 
 
+async def test_a_nested_loop_sends_what_waits(net):
+    """Of the connection whose callback runs it, too."""
+    loop = asyncio.get_running_loop()
+    if not hasattr(loop, "_run_once"):
+        pytest.skip("uvloop cannot be nested")
+    sizes: list[int] = []
+    total = 8_000_000
+
+    class Backlog(Recorder):
+        def on_ws_frame(self, transport, frame):
+            # Its own input comes first: that has it muted, on the poller.
+            if net.way == "auto":  # (asyncio's transports raise for their own input then)
+                peer.send(TEXT, b"more")
+                for _ in range(10):
+                    loop.call_soon(lambda: None)
+                    loop._run_once()
+            self.on_ws_frame = super().on_ws_frame  # type: ignore[method-assign]
+            transport.send(WSMsgType.BINARY, pattern(total))
+            sizes.append(transport.write_buffer_size)
+            nest(loop, lambda: transport.write_buffer_size == 0)
+            sizes.append(transport.write_buffer_size)
+            for _ in range(100):  # the outer iteration has counted those that ran meanwhile
+                loop.call_soon(lambda: None)
+
+    listener = Backlog()
+    async with against(net, "server", listener) as peer:
+        peer.send(TEXT, b"x")
+        received = asyncio.ensure_future(peer.next())
+        await until(lambda: len(sizes) == 2)
+        assert sizes[0] > 0 or net.way == "loop"  # (asyncio's TLS does not count all of it)
+        assert sizes[1] == 0
+        assert (await received).payload == pattern(total)
+
+
 @needs_poller
 async def test_a_nested_loop_does_not_spin(ours):
     """Input of the connection that is on the stack is not reported again and again."""
@@ -535,3 +569,30 @@ async def test_a_protocol_comes_back_to_a_paused_stream(ours):
         stream.set_protocol(protocol)
         peer.send(TEXT, b"x")
         await frames_of(listener, 1)
+
+
+@needs_poller
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_frames_wait_in_a_protocol_that_comes_back(certificates, scheme):
+    """It was paused when it went; the stream has been resumed meanwhile."""
+    listener = Recorder()
+    async with against(Net(scheme, "auto", certificates), "server", listener) as peer:
+        stream = listener.transport.underlying_transport
+        protocol = stream.get_protocol()
+
+        def pauses(transport, frame):
+            Recorder.on_ws_frame(listener, transport, frame)
+            stream.pause_reading()
+
+        listener.on_ws_frame = pauses  # type: ignore[method-assign]
+        peer.write(peer.frame(TEXT, b"1"), peer.frame(TEXT, b"2"))
+        await frames_of(listener, 1)
+        stream.set_protocol(asyncio.Protocol())
+        stream.resume_reading()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert listener.frames.empty()
+        stream.set_protocol(protocol)
+        (second,) = await frames_of(listener, 1)
+        assert second.get_payload_as_bytes() == b"2"
+        stream.resume_reading()

@@ -13,12 +13,13 @@ import gc
 import os
 import socket
 import ssl
+import struct
 import sys
 import weakref
 from typing import Any, Callable
 
 import pytest
-from helpers import EchoListener, Recorder, client_frame, needs_poller
+from helpers import EchoListener, Recorder, client_frame, needs_poller, request_bytes
 from proxies import scripted
 from raw import BINARY, PING, PONG, against, pattern, soon, upgraded
 from scripts import run_script
@@ -331,6 +332,38 @@ async def test_the_end_from_inside_of_tls(secure, stack, layer, where, graceful)
 
 
 @needs_poller
+async def test_the_end_from_inside_of_tls_behind_the_peers(secure, stack):
+    """The peer's end waits behind frames, reading is paused, and ours is owed: all is over then."""
+    poller = poller_of(asyncio.get_running_loop())
+    server, listener = Recorder(), Recorder()
+
+    def pauses(transport, frame):
+        Recorder.on_ws_frame(listener, transport, frame)
+        transport.pause_reading()
+
+    listener.on_ws_frame = pauses  # type: ignore[method-assign]
+    layered = Layered(secure, "only", "write", lambda t: t.underlying_transport.close())
+    async with secure.serve(lambda r: server), stack:
+        await layered.connect(stack, listener)
+        await soon(server.connected.wait())
+        client = layered.transport.underlying_transport
+        client.pause_reading()
+        for text in (b"1", b"2"):
+            server.transport.send(WSMsgType.BINARY, text)
+        server.transport.underlying_transport.write_eof()
+        await settle()
+        client.resume_reading()
+        await soon(listener.frames.get())
+        await settle()
+        assert not listener.disconnected.is_set()
+        turns = poller.turns
+        layered.hook.is_armed = True
+        layered.transport.send(WSMsgType.BINARY, b"x")
+        await soon(listener.disconnected.wait())
+        assert poller.turns - turns < 100  # (not until the time for the end is up)
+
+
+@needs_poller
 @pytest.mark.parametrize("layer", LAYERS)
 async def test_messages_for_each_write_are_no_endless_loop(secure, stack, layer):
     """A write() that writes: each goes out in a turn of its own, and the loop has its turn."""
@@ -543,6 +576,128 @@ def run_some(loop, turns=4):
     for _ in range(turns):
         loop.call_soon(lambda: None)
         loop._run_once()
+
+
+async def blocking_client(net, path: str) -> socket.socket:
+    """Upgrade a connection over a socket that no loop knows of."""
+    sock = socket.create_connection(("127.0.0.1", net.port))
+    sock.sendall(request_bytes(path))
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await loop.sock_recv(sock, 4096)
+    return sock
+
+
+def nested(loop, until):
+    """Run the loop from inside of one of its callbacks until something is true, or long enough.
+
+    Returns whether it is.
+    """
+    for _ in range(1000):
+        if until():
+            break
+        run_some(loop, 1)
+    # The outer iteration has counted the callbacks that have been run meanwhile.
+    for _ in range(100):
+        loop.call_soon(lambda: None)
+    return until()
+
+
+@needs_poller
+async def test_a_reset_of_another_is_heard_inside_of_a_nested_loop(ours):
+    """It came together with the input whose callback waits for it; the kernel reports it once."""
+    loop = asyncio.get_running_loop()
+    if not hasattr(loop, "_run_once"):
+        pytest.skip("uvloop cannot be nested")
+    asks, dies = Recorder(), Recorder()
+    heard = []
+
+    def waits(transport, frame):
+        heard.append(nested(loop, dies.disconnected.is_set))
+
+    asks.on_ws_frame = waits  # type: ignore[method-assign]
+    async with ours.serve(lambda request: dies if request.path == b"/dies" else asks):
+        near, far = await blocking_client(ours, "/asks"), await blocking_client(ours, "/dies")
+        await soon(asks.connected.wait())
+        await soon(dies.connected.wait())
+        dies.transport.pause_reading()
+        await settle()
+        near.send(client_frame(BINARY, b"x", mask=b"1234"))
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        far.close()
+        await until(lambda: heard)
+        near.close()
+    assert heard == [True]
+
+
+@needs_poller
+async def test_a_failed_write_that_ran_the_loop(secure):
+    """What came meanwhile is read once the call is over, also where that raises."""
+    loop = asyncio.get_running_loop()
+    if not hasattr(loop, "_run_once"):
+        pytest.skip("uvloop cannot be nested")
+    server, listener = Recorder(), Recorder()
+
+    def fails(transport):
+        server.transport.send(WSMsgType.BINARY, b"meanwhile")
+        run_some(loop, 10)
+        raise ValueError("planned")
+
+    layered = Layered(secure, "only", "write", fails)
+    async with secure.serve(lambda r: server), contextlib.AsyncExitStack() as stack:
+        await layered.connect(stack, listener)
+        await soon(server.connected.wait())
+        raised = loop.create_future()
+
+        def write() -> None:
+            layered.hook.is_armed = True
+            try:
+                layered.transport.underlying_transport.write(b"x")
+            except ValueError as error:
+                raised.set_result(str(error))
+
+        loop.call_soon(write)
+        assert await soon(raised) == "planned"
+        got = await soon(listener.frames.get())
+        assert got.get_payload_as_bytes() == b"meanwhile"
+        layered.transport.disconnect(False)
+        await soon(layered.transport.wait_disconnected())
+
+
+@needs_poller
+async def test_a_context_that_runs_the_loop_when_it_goes(ours):
+    """The copy that a callback ran in is dropped behind it, and with it what that had set."""
+    loop = asyncio.get_running_loop()
+    if not hasattr(loop, "_run_once"):
+        pytest.skip("uvloop cannot be nested")
+    last = contextvars.ContextVar[Any]("last")
+    listener = Recorder()
+    gone = []
+
+    class Last:
+        def __del__(self) -> None:
+            peer.writer.get_extra_info("socket")._sock.send(peer.frame(BINARY, b"2"))
+            gone.append(nested(loop, lambda: False))
+
+    async with against(ours, "server", listener) as peer:
+
+        def sets(transport, frame):
+            Recorder.on_ws_frame(listener, transport, frame)
+            if not gone:
+                last.set(Last())
+
+        def inside() -> None:
+            peer.send(BINARY, b"1")
+            nested(loop, lambda: gone)
+
+        listener.on_ws_frame = sets  # type: ignore[method-assign]
+        # The connection's own context is entered meanwhile.
+        loop.call_soon(inside, context=listener.transport.underlying_transport._context)
+        for text in (b"1", b"2"):
+            assert (await soon(listener.frames.get())).get_payload_as_bytes() == text
+    assert gone == [False]
 
 
 async def test_a_loss_is_heard_inside_of_a_nested_loop(net):

@@ -70,8 +70,7 @@ poller_set_awake(PollerObject *p, int awake)
 }
 
 /* Serves a stream.  One that is on the stack already, since it runs a nested
- * event loop, hears nothing before it returns: its level would be reported for
- * ever. */
+ * event loop, hears nothing of its input before it returns. */
 static int
 poller_serve_stream(PollerObject *p, StreamObject *s, uint64_t token,
                     unsigned bits, struct pyws_budget *budget, int *got)
@@ -80,9 +79,7 @@ poller_serve_stream(PollerObject *p, StreamObject *s, uint64_t token,
     int had = 0;
 
     if (WS_UNLIKELY(pyws_stream_is_busy(s))) {
-        s->muted = 1;
-        s->missed |= bits & (WS_POLL_HUP | WS_POLL_ERR);
-        return pyws_watch_bits(&p->base.watch, (uint32_t)token, WS_POLL_HUP);
+        return pyws_stream_serve_busy(s, bits);
     }
     int rc = pyws_stream_serve(s, bits, budget, &had);
     if (rc > 0) {
@@ -264,6 +261,27 @@ poller_prefetch(const struct pyws_watch *w, const struct ws_poll_event *events,
     }
 }
 
+/* Who runs the loop again is to hear of what is reported once, too: it waits in
+ * the queue, which nested turns look at.  (What else these events say comes
+ * with them; the loop's own reader reports again.)  Returns how many are left.
+ */
+static int
+poller_queue_edges(struct pyws_watch *w, struct ws_poll_event *events, int n)
+{
+    int kept = 0;
+
+    for (int i = 0; i < n; i++) {
+        if ((events[i].bits & (WS_POLL_HUP | WS_POLL_ERR)) &&
+            events[i].token != w->direct) {
+            pyws_watch_carry(w, events[i].token, events[i].bits);
+        }
+        else {
+            events[kept++] = events[i];
+        }
+    }
+    return kept;
+}
+
 static int
 poller_serve_events(PollerObject *p, struct pyws_budget *budget)
 {
@@ -278,6 +296,9 @@ poller_serve_events(PollerObject *p, struct pyws_budget *budget)
     }
     if (p->awake) {
         n = poller_skip_waker(events, n);
+    }
+    if (p->nests && n > 1) {
+        n = poller_queue_edges(w, events, n);
     }
     for (i = 0; rc == 0 && i < n && pyws_budget_is_left(budget); i++) {
         if (w->poll < 0) {

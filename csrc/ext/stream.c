@@ -29,6 +29,17 @@ pyws_stream_is_reading(const StreamObject *s)
     return s->fd >= 0 && !s->eof_in && (wanted || s->tls_owes_end);
 }
 
+/* Whether what waits for the kernel is sent, and resume_writing() called, as
+ * soon as it takes some: also from inside of a callback that runs a nested
+ * event loop, but not where something is half encrypted. */
+static int
+stream_is_draining(const StreamObject *s)
+{
+    return s->out.len > 0 && s->write_error == 0 &&
+           !(s->muted &&
+             (s->writing || (s->tls != NULL && pyws_tls_is_busy(s->tls))));
+}
+
 int
 pyws_stream_update(StreamObject *s)
 {
@@ -37,16 +48,14 @@ pyws_stream_update(StreamObject *s)
     if (s->fd < 0 || s->slot == PYWS_NO_SLOT) {
         return 0;
     }
-    if (s->muted) {
-        return 0;
-    }
     if (s->lost_for != NULL) {
-        return pyws_watch_bits(s->watch, s->slot, WS_POLL_OUT);
+        return pyws_watch_bits(s->watch, s->slot,
+                               s->muted ? WS_POLL_HUP : WS_POLL_OUT);
     }
-    if (pyws_stream_is_reading(s)) {
+    if (!s->muted && pyws_stream_is_reading(s)) {
         bits = WS_POLL_IN;
     }
-    if (s->out.len > 0 && s->write_error == 0) {
+    if (stream_is_draining(s)) {
         bits |= WS_POLL_OUT;
     }
     return pyws_watch_bits(s->watch, s->slot, bits);
@@ -507,6 +516,50 @@ pyws_stream_is_busy(const StreamObject *s)
 }
 
 int
+pyws_stream_serve_busy(StreamObject *s, unsigned bits)
+{
+    int rc = 0;
+
+    s->muted = 1;
+    s->missed |= bits & (WS_POLL_HUP | WS_POLL_ERR);
+    if ((bits & WS_POLL_OUT) && s->lost_for == NULL && stream_is_draining(s)) {
+        Py_INCREF(s);
+        PyObject *context = pyws_stream_enter(s);
+        if (context == NULL) {
+            rc = -1;
+        }
+        else {
+            rc = stream_writable(s);
+            pyws_stream_leave(s, context);
+        }
+        if (rc < 0) {
+            rc = pyws_stream_fatal(s, "Fatal error on a transport of picows_c");
+        }
+        Py_DECREF(s);
+        return rc;
+    }
+    return pyws_stream_update(s);
+}
+
+/* Ends a call that gave |rc|, and in which the stream was muted.  Who cannot be
+ * watched any more is lost. */
+static int
+stream_come_back(StreamObject *s, int rc)
+{
+    PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
+
+    if (stream_unmute(s) < 0 &&
+        pyws_stream_fatal(s, "Fatal error on a transport of picows_c") < 0) {
+        rc = -1;
+        if (raised != NULL) {
+            PyErr_WriteUnraisable((PyObject *)s);
+        }
+    }
+    pyws_raise_again(raised);
+    return rc;
+}
+
+int
 pyws_stream_back(StreamObject *s)
 {
     if (WS_LIKELY(!s->muted) || pyws_stream_is_busy(s)) {
@@ -535,15 +588,16 @@ pyws_stream_serve(StreamObject *s, unsigned bits, struct pyws_budget *budget,
     }
     else {
         rc = stream_serve_inside(s, bits, budget, got);
-        if (WS_UNLIKELY(s->muted) && stream_unmute(s) < 0) {
-            rc = -1;
-        }
         if (rc < 0) {
             rc = pyws_stream_fatal(s, "Fatal error on a transport of picows_c");
         }
         pyws_stream_leave(s, context);
     }
     s->serving = 0;
+    /* (To report an error, and to drop a context, is Python's, too.) */
+    if (WS_UNLIKELY(s->muted)) {
+        rc = stream_come_back(s, rc);
+    }
     if (rc == 0) {
         rc = stream_has_more(s);
     }

@@ -14,10 +14,12 @@ int pyws_stream_serve(StreamObject *s, unsigned bits,
                       struct pyws_budget *budget, int *got);
 
 /* pyws_stream_is_busy returns whether a call of the stream is on the stack,
- * which a nested event loop runs inside of: it is muted then, and hears what
- * came meanwhile when pyws_stream_back() is called at that one's end.  0, or -1
- * with an exception set. */
+ * which a nested event loop runs inside of: pyws_stream_serve_busy() sends what
+ * waits then, and mutes it.  It hears what came meanwhile when
+ * pyws_stream_back() is called at that one's end.  0, or -1 with an exception
+ * set. */
 int pyws_stream_is_busy(const StreamObject *s);
+int pyws_stream_serve_busy(StreamObject *s, unsigned bits);
 int pyws_stream_back(StreamObject *s);
 
 /* pyws_stream_abandon closes the descriptor and drops everything without a

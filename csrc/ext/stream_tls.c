@@ -120,7 +120,15 @@ stream_left_tls(StreamObject *s, int rc)
         PyErr_Clear();
         return 0;
     }
-    return rc < 0 ? -1 : pyws_stream_back(s);
+    PyObject *raised = rc < 0 ? pyws_take_raised() : NULL;
+    if (pyws_stream_back(s) < 0) {
+        rc = -1;
+        if (raised != NULL) {
+            PyErr_WriteUnraisable((PyObject *)s);
+        }
+    }
+    pyws_raise_again(raised);
+    return rc < 0 ? -1 : 0;
 }
 
 /* Ends a write that gave |rc|. */
@@ -387,8 +395,9 @@ stream_drain_tls(StreamObject *s)
 static int
 stream_finish_tls(StreamObject *s)
 {
-    int waits = s->paused && !s->closing && !s->tls_owes_end;
-    if (waits || (s->reader != NULL && s->reader->stopped)) {
+    int waits =
+        s->paused ? !s->tls_owes_end : s->reader != NULL && s->reader->stopped;
+    if (waits && !s->closing) {
         s->tls_left = 1;
         return 0;
     }

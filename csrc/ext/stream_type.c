@@ -361,7 +361,10 @@ Stream_set_protocol(PyObject *self, PyObject *protocol)
         return NULL;
     }
     stream_set_protocol(s, protocol);
-    Py_RETURN_NONE;
+    /* Frames that had been read may wait in it since it was paused. */
+    return stream_none(s->reader != NULL && pyws_reader_has_work(s->reader)
+                           ? pyws_stream_pend(s)
+                           : 0);
 }
 
 /* ---- for the package ---- */
