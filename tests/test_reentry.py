@@ -921,6 +921,39 @@ async def test_a_ctrl_c_in_call_soon_loses_no_connection(ours, monkeypatch, when
 
 
 @needs_poller
+async def test_a_loss_inside_of_call_soon_is_told_once(monkeypatch):
+    """A signal's handler ends the connection while its end is told, and the protocol nests."""
+    loop = asyncio.get_running_loop()
+    if not hasattr(loop, "_run_once"):
+        pytest.skip("uvloop's call_soon() is C")
+    told = []
+    real = loop.call_soon
+
+    class Nests(asyncio.Protocol):
+        def connection_lost(self, exc):
+            told.append(exc)
+            nested(loop, lambda: False)
+
+    def interrupted(callback, *args, **options):
+        if getattr(callback, "__name__", "") == "_lost":
+            monkeypatch.setattr(loop, "call_soon", real)
+            stream.abort()
+        return real(callback, *args, **options)
+
+    near, far = socket.socketpair()
+    with far:
+        near.setblocking(False)
+        stream = Stream(
+            poller_of(loop), loop, near.detach(), Nests(), contextvars.copy_context(), {}
+        )
+        stream._start()
+        monkeypatch.setattr(loop, "call_soon", interrupted, raising=False)
+        stream.abort()
+        await settle()
+        assert told == [None]
+
+
+@needs_poller
 async def test_a_nested_loop_inside_of_tls(secure):
     """A send() from a task whose SSLObject runs the loop: the others are served, and it ends."""
     loop = asyncio.get_running_loop()

@@ -232,13 +232,15 @@ pyws_stream_tell_lost(StreamObject *s, PyObject *exc)
 {
     /* (Told, and by a Ctrl-C not known to be: nobody comes back to it.) */
     stream_release(s, 1);
-    if (s->protocol == NULL || s->context == NULL) {
+    if (s->protocol == NULL || s->context == NULL || s->told) {
         Py_RETURN_NONE;
     }
     PyObject *context = pyws_stream_enter(s);
     if (context == NULL) {
         return NULL;
     }
+    /* (It is scheduled twice where call_soon() ends the connection itself.) */
+    s->told = 1;
     PyObject *protocol = Py_XNewRef(s->protocol), *result = NULL;
     if (protocol != NULL) {
         result = PyObject_CallMethodOneArg(protocol,

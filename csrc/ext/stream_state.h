@@ -72,6 +72,8 @@ typedef struct {
     unsigned tls_deaf : 1;
     /* writing: a frame is half encrypted, nobody may be called now. */
     unsigned writing : 1;
+    /* told: connection_lost() has been called. */
+    unsigned told : 1;
     /* serving: it is on the stack; muted: an event came for it meanwhile, from
      * a nested event loop, and nothing is watched for until it returns. */
     unsigned serving : 1;
