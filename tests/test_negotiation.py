@@ -1,4 +1,4 @@
-"""What both sides agree on, as our server sees it: who may come (Origin), and the subprotocol."""
+"""What both sides agree on, as our server sees it: allowed origins, and the subprotocol."""
 
 from __future__ import annotations
 
