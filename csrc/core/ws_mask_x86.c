@@ -228,14 +228,14 @@ x86_cpuid(unsigned leaf, unsigned regs[4])
 #  if defined(_MSC_VER)
     int r[4];
     __cpuidex(r, 0, 0);
-    if ((unsigned)r[0] < leaf)
+    if ((unsigned)r[0] < leaf) {
         return 0;
+    }
     __cpuidex(r, (int)leaf, 0);
-}
-for (int i = 0; i < 4; i++) {
-    regs[i] = (unsigned)r[i];
-}
-return 1;
+    for (int i = 0; i < 4; i++) {
+        regs[i] = (unsigned)r[i];
+    }
+    return 1;
 #  else
     return __get_cpuid_count(leaf, 0, &regs[0], &regs[1], &regs[2], &regs[3]);
 #  endif
