@@ -42,8 +42,14 @@ class Poller(_core.Poller):
         if loop is None:
             raise RuntimeError("Event loop is closed")
         if not self._is_watched:
-            loop.add_reader(self.fileno(), _core.PollerHandle(self))
+            # (A loop that makes connections in its add_reader() comes here again: a second handle
+            # would take the place of the first, and end them.)
             self._is_watched = True
+            try:
+                loop.add_reader(self.fileno(), _core.PollerHandle(self))
+            except BaseException:
+                self._is_watched = False
+                raise
 
     def _last(self) -> None:
         """Note that the last socket has gone; called from C.
@@ -72,10 +78,11 @@ class Poller(_core.Poller):
             loop.remove_reader(fd)
 
     def _retire(self) -> None:
-        loop = self._loop()
-        if self.count == 0 and self._is_watched and loop is not None:
+        loop, fd = self._loop(), self.fileno()
+        # (Closed meanwhile, it has no descriptor any more.)
+        if self.count == 0 and self._is_watched and loop is not None and fd >= 0:
             self._is_watched = False
-            loop.remove_reader(self.fileno())
+            loop.remove_reader(fd)
             loop.call_soon(self.fileno)  # holds us until the next iteration
 
 

@@ -749,6 +749,39 @@ async def test_a_loop_that_adds_others_while_it_is_asked(ours):
     await settle()
     assert poller.count == 0
 
+    class Busy:
+        """The same from inside of the loop's own, which has the poller once."""
+
+        def __init__(self) -> None:
+            self.others: list[Any] = []
+            self.added = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(loop, name)
+
+        def add_reader(self, fd: int, callback: Any) -> None:
+            while len(self.others) < 40:
+                a, b = socket.socketpair()
+                a.setblocking(False)
+                self.others.append(b)
+                made.append(new_stream(poller, self, a.detach()))
+            self.added += 1
+            loop.add_reader(fd, callback)
+
+    made.clear()
+    busy = Busy()
+    poller = Poller(busy)  # type: ignore[arg-type]
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    made.append(new_stream(poller, busy, a.detach()))
+    assert (poller.count, busy.added) == (41, 1)
+    for stream in made:
+        stream.abort()
+    for peer in [b, *busy.others]:
+        peer.close()
+    await settle()
+    assert poller.count == 0
+
     class Ending(Poller):
         def _first(self) -> None:
             self._forked()

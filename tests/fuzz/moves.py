@@ -1,9 +1,12 @@
 """What hostile code does inside of our calls. Every fifth session has some of these moves.
 
 A callback of TLS calls the transport, another protocol takes the place of ours, ours is lost by
-hand, room that was lent is kept and written to, a callback forks, runs the loop, is interrupted.
-Some sessions are TLS in several threads. What must hold: no crash, here and in a forked child;
-room that we have is filled by nobody else; a descriptor stays who it was; the rest as ever.
+hand, room that was lent is kept and written to, TLS begins on a stream that wrap() ends, a callback
+forks, runs the loop, is interrupted. What must hold: no crash, here and in a forked child; room
+that we have is filled by nobody else; a descriptor stays who it was; the rest as ever.
+
+Two kinds of sessions have no scripted peer: TLS in several threads at a time (one of 17), and
+transports and loops of other people's making (one of 10), which is foreign.py.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import sys
 import threading
 import types
@@ -26,7 +30,7 @@ import picows_c
 from picows_c import WSListener, WSMsgType, ws_connect, ws_create_server
 
 EVERY = 5
-ACTS = ["rewire", "lend", "private", "fork", "nest", "interrupt"]
+ACTS = ["rewire", "lend", "private", "fork", "nest", "interrupt", "wrap"]
 # What a call of lent room or of a private method may be refused with.
 REFUSALS = (RuntimeError, ValueError, OverflowError)
 PACKAGE = os.path.dirname(picows_c.__file__) + os.sep
@@ -112,7 +116,7 @@ class Moves:
         self.rng = rng = random.Random(f"{session.seed}/moves")
         self.hook: Optional[str] = None
         self.acts: list[str] = []
-        self.in_threads = self.is_proxied = self.is_child = False
+        self.in_threads = self.is_foreign = self.is_proxied = self.is_child = False
         self.made = dict.fromkeys(MOST, 0)
         self.depth = 0
         self.nested = 0
@@ -121,7 +125,8 @@ class Moves:
         self.children: list[int] = []
         if session.seed % EVERY:
             return
-        self.in_threads = rng.random() < 0.06
+        kind = rng.random()
+        self.in_threads, self.is_foreign = kind < 0.06, kind > 0.9
         self.hook = rng.choice([None, None, *hooks.KINDS, "objects"])
         self.acts = rng.sample(ACTS, rng.choice([1, 2, 3, 4]))
         is_client = session.role == "client" and self.hook in ("objects", "messages")
@@ -215,7 +220,7 @@ class Moves:
         if not self.acts or self.rng.random() > 0.4:
             return False
         act = self.rng.choice(self.acts)
-        if connection.protocol is None and act in ("rewire", "lend", "private"):
+        if connection.protocol is None and act in ("rewire", "lend", "private", "wrap"):
             return False
         connection.note(f"move {act} in {where}")
         move: Callable[[Any], None] = getattr(self, act)
@@ -305,6 +310,42 @@ class Moves:
                 must(False, "_start_frames() was not refused")
         except RuntimeError:
             pass
+
+    def wrap(self, connection: Any) -> None:
+        """Begin TLS with a wrap() that ends the stream, or has TLS begin there by itself."""
+        stream, kind = connection.stream, self.rng.randrange(3)
+        if not isinstance(stream, picows_c._core.Stream):
+            return
+        self.session.note(f"wrap {kind}")
+        bios = [ssl.MemoryBIO() for _ in range(4)]
+        certificates = self.session.certificates
+
+        def inner() -> Any:
+            return certificates.server.wrap_bio(bios[2], bios[3], server_side=True)
+
+        has_run = False
+
+        def wrap() -> Any:
+            nonlocal has_run
+            has_run = connection.was_dropped = True
+            if kind == 2:
+                stream._start_tls(inner, bios[2], bios[3], lambda error: None)
+            else:
+                stream.abort()
+            if kind == 1:
+                stream._lost(None)
+            return certificates.server.wrap_bio(bios[0], bios[1], server_side=True)
+
+        try:
+            stream._start_tls(wrap, bios[0], bios[1], lambda error: None)
+            must(False, "_start_tls() was not refused")
+        except ConnectionResetError:
+            pass
+        if has_run and kind == 2:
+            # Who is in a handshake hears of its end: ours has to be told.
+            connection.is_orphan = True
+            stream.abort()
+            connection.protocol.connection_lost(None)
 
     def fork(self, connection: Any) -> None:
         """Fork; the child leaves when the callback has returned to whoever called it."""

@@ -8,9 +8,15 @@
 # that PYTHON names.  calls_a to calls_i put back the faults of memory that were
 # there once: two threads with one spare block, a reader freed below its parse
 # loop, TLS entered twice, TLS freed inside of its call, bytes committed past what
-# was lent and room that was lent and filled by another, a borrowed descriptor, a
-# loss told in a context that is entered, an SSLObject's methods bypassed and its
-# buffer read past the end, bytes taken from the parser.
+# was lent and room that was lent and filled by another (e, e_view), a borrowed
+# descriptor, a loss told in a context that is entered, an SSLObject's methods
+# bypassed and its buffer read past the end (h, h_shrink).  i has five: bytes taken
+# from the parser (i), getters that any thread may call (i_getters), a transport
+# that holds less than nothing (i_negative), a TLS layer below that was looked up
+# before wrap() ran (i_below), a free slot that was looked up before the loop's
+# add_reader() ran (i_watch).
+#
+# tests/test_fuzz.py fails where a patch no longer fits the sources.
 #
 # Where clang or libFuzzer is missing a line begins with SKIP; with
 # REQUIRE_ALL=1 in the environment that is a failure.

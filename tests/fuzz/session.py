@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Callable
 
+import foreign
 import hooks
 from moves import Moves, codes, entries
 from script import Peer, Tunnel, payload_of
@@ -380,19 +381,32 @@ class Connection(WSListener):
             self.rng.choice(self.tasks).cancel()
 
     def elsewhere(self) -> None:
-        """Call from another thread: refused."""
-        raised: list[BaseException] = []
+        """Call from another thread, or only ask: refused."""
+        transport, stream = self.transport, self.stream
+        calls: dict[str, Callable[[], object]] = {
+            "WSTransport.send": lambda: transport.send(WSMsgType.BINARY, b"x"),
+            "WSTransport.stats": lambda: transport.stats,
+            "WSTransport.write_buffer_size": lambda: transport.write_buffer_size,
+        }
+        if isinstance(stream, picows_c._core.Stream):
+            calls["Transport.get_protocol"] = stream.get_protocol
+            calls["Transport.get_write_buffer_size"] = stream.get_write_buffer_size
+        raised: dict[str, BaseException] = {}
 
         def there() -> None:
-            try:
-                self.transport.send(WSMsgType.BINARY, b"x")
-            except BaseException as error:
-                raised.append(error)
+            for name, call in calls.items():
+                try:
+                    call()
+                except BaseException as error:
+                    raised[name] = error
 
         thread = threading.Thread(target=there)
         thread.start()
         thread.join()
-        must(raised and isinstance(raised[0], RuntimeError), f"another thread: {raised}")
+        for name in calls:
+            error = raised.get(name)
+            is_refused = isinstance(error, RuntimeError) and str(error).startswith(name)
+            must(is_refused, f"{name} on another thread: {error!r}")
 
     def sneak(self) -> None:
         """Have the transport called while it converts its arguments."""
@@ -644,6 +658,9 @@ class Session:
         loop = asyncio.get_running_loop()
         if self.moves.in_threads:
             self.moves.run_threads(self.certificates)
+            return
+        if self.moves.is_foreign:
+            await foreign.run(self.moves.rng)
             return
         self.connections = [Connection(self, number) for number in range(self.count)]
         run = self._run_server if self.role == "server" else self._run_client
