@@ -293,25 +293,35 @@ class RequestFields(structseq[_Field], tuple[_Field, ...]):
         )
 
     @property
-    def host(self) -> _Field: ...
+    def host(self) -> _Field:
+        """The header field host."""
     @property
-    def transfer_encoding(self) -> _Field: ...
+    def transfer_encoding(self) -> _Field:
+        """The header field transfer-encoding."""
     @property
-    def content_length(self) -> _Field: ...
+    def content_length(self) -> _Field:
+        """The header field content-length."""
     @property
-    def upgrade(self) -> _Field: ...
+    def upgrade(self) -> _Field:
+        """The header field upgrade."""
     @property
-    def connection(self) -> _Field: ...
+    def connection(self) -> _Field:
+        """The header field connection."""
     @property
-    def version(self) -> _Field: ...
+    def version(self) -> _Field:
+        """The header field sec-websocket-version."""
     @property
-    def key(self) -> _Field: ...
+    def key(self) -> _Field:
+        """The header field sec-websocket-key."""
     @property
-    def origin(self) -> _Field: ...
+    def origin(self) -> _Field:
+        """The header field origin."""
     @property
-    def protocol(self) -> _Field: ...
+    def protocol(self) -> _Field:
+        """The header field sec-websocket-protocol."""
     @property
-    def extensions(self) -> _Field: ...
+    def extensions(self) -> _Field:
+        """The header field sec-websocket-extensions."""
 
 @final
 class Callbacks:

@@ -156,7 +156,7 @@ pyws_head_request_fields(PyObject *Py_UNUSED(module), PyObject *head)
 /* ---- type ---- */
 
 static PyStructSequence_Field request_fields[] = {
-#define FIELD(field, variable, name) {#variable, name},
+#define FIELD(field, variable, name) {#variable, "The header field " name "."},
     WS_FIELD_LIST(FIELD)
 #undef FIELD
         {NULL, NULL},

@@ -42,6 +42,8 @@ async def main(ws, log):
         log("server: a broken header", first)
         peer.abort()
 
+    ours = ws.__name__ == "picows_c"
+    offer = {"extensions": ["x-own"]} if ours else {"extra_headers": OFFER}
     peers = []
 
     async def handle(peer):
@@ -52,7 +54,7 @@ async def main(ws, log):
     listener = recorder(ws, on_ws_frame=look)
     async with raw_server(handle) as port:
         url = f"ws://127.0.0.1:{port}/"
-        transport, _ = await ws.ws_connect(lambda: listener, url, extra_headers=OFFER)
+        transport, _ = await ws.ws_connect(lambda: listener, url, **offer)
         log("client: the header", transport.response.headers["Sec-WebSocket-Extensions"])
         await talk("client", peers[0], listener)
 
@@ -63,7 +65,7 @@ async def main(ws, log):
     listener = recorder(ws)
     async with raw_server(broken) as port:
         url = f"ws://127.0.0.1:{port}/"
-        made = await failure(ws.ws_connect(lambda: listener, url, extra_headers=OFFER))
+        made = await failure(ws.ws_connect(lambda: listener, url, **offer))
         if isinstance(made, tuple):
             made[0].disconnect(False)
             await listener.until("disconnected")
