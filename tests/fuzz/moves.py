@@ -227,9 +227,19 @@ class Moves:
         move(connection)
         return True
 
-    def rewire(self, connection: Any) -> None:
+    def let_go(self, connection: Any) -> None:
+        """Drop our protocol while it delivers a frame, now and then."""
+        if self.is_child or connection.protocol is None or "rewire" not in self.acts:
+            return
+        if self.rng.random() < 0.05:
+            connection.note("move rewire, let go in frame")
+            self.rewire(connection, 4)
+
+    def rewire(self, connection: Any, kind: Optional[int] = None) -> None:
         """Give the stream another protocol; have ours lost by hand."""
-        stream, ours, kind = connection.stream, connection.protocol, self.rng.randrange(5)
+        stream, ours = connection.stream, connection.protocol
+        if kind is None:
+            kind = self.rng.randrange(5)
         if not isinstance(stream, picows_c._core.Stream):
             return
         self.session.note(f"rewire {kind}")

@@ -131,6 +131,7 @@ class Connection(WSListener):
         if self.rng.random() < 0.1:
             self.look_at(frame)
         self.some_calls("frame")
+        self.session.moves.let_go(self)
 
     def on_ws_disconnected(self, transport: Any) -> None:
         self.disconnected += 1
